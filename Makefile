@@ -1,0 +1,47 @@
+# make demo    a real machine: compose, boot, change, publish, upgrade, roll back (about ten minutes)
+# make test    every test, real boots included        make check   the fast ones: format, types, layers, unit tests
+# make bench   benchmarks beside the reference programs
+PYTHON ?= python3
+VENV := .venv
+PYTEST := $(VENV)/bin/pytest
+
+.PHONY: venv system system-test demo test check bench docs clean
+
+venv: $(VENV)/.done
+
+$(VENV)/.done: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check --editable '.[build,dev]'
+	touch $@
+
+system:
+	scripts/setup-debian
+
+system-test:
+	scripts/setup-debian --test
+
+demo: system
+	@$(MAKE) --no-print-directory venv
+	$(VENV)/bin/python demo/demo.py
+
+check: venv
+	$(VENV)/bin/ruff format --check src tests bench demo scripts
+	$(VENV)/bin/ruff check src tests bench demo scripts
+	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports
+	$(PYTEST) tests/unit -q
+
+test: system-test
+	@$(MAKE) --no-print-directory check
+	$(PYTEST) tests/interop tests/e2e
+
+bench: system-test
+	@$(MAKE) --no-print-directory venv
+	$(VENV)/bin/python bench/run.py
+
+docs: venv
+	$(VENV)/bin/python scripts/generate_reference.py
+	$(VENV)/bin/python scripts/generate_man.py
+
+clean:
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

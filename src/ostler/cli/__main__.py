@@ -1,0 +1,7 @@
+"""`python -m ostler.cli`."""
+
+import sys
+
+from ostler.cli.main import main
+
+sys.exit(main())

@@ -1,0 +1,138 @@
+"""Copying commits between repositories on this machine, of any modes."""
+
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from ostler.errors import NotFoundError
+from ostler.formats.gvariant import Variant
+from ostler.formats.objects import Checksum, ObjectType
+from ostler.io.progress import Reporter, silent
+from ostler.store.content import RepoMode
+from ostler.store.reach import reachable
+from ostler.store.repo import Repo
+from ostler.store.transaction import Transaction
+from ostler.store.transfer import TransferResult, Wanted, missing, transfer
+
+SMALL = 1024 * 1024
+
+
+class LocalPath:
+    """A repository on this machine as source of a transfer.
+
+    With `link`, file objects are linked instead of copied where both repositories are of one mode and on one file
+    system: quick and without extra space, but damage in the one is then damage in the other, and none is noticed.
+    """
+
+    def __init__(self, repo: Repo, *, link: bool = False) -> None:
+        self.repo = repo
+        self.link = link
+
+    @property
+    def name(self) -> str:
+        """The repository's folder."""
+        return str(self.repo.path)
+
+    def refs(self) -> Mapping[str, Checksum]:
+        """The repository's own refs."""
+        return {ref: commit for ref, commit in self.repo.refs().items() if ":" not in ref}
+
+    def find(self, ref: str) -> Checksum | None:
+        """The commit of a ref, or None."""
+        return self.refs().get(ref)
+
+    def load_metadata(self, checksum: Checksum, kind: ObjectType) -> bytes:
+        """See `Source`."""
+        try:
+            return self.repo.load_bytes(checksum, kind)
+        except NotFoundError as error:
+            raise missing(self.name, checksum, kind) from error
+
+    def load_detached(self, commit: Checksum) -> Mapping[str, Variant]:
+        """See `Source`."""
+        return self.repo.load_detached(commit)
+
+    def store_file(self, checksum: Checksum, transaction: Transaction) -> int:
+        """See `Source`."""
+        try:
+            path = self.repo.find_object(checksum, ObjectType.FILE)
+        except NotFoundError as error:
+            raise missing(self.name, checksum, ObjectType.FILE) from error
+        same_mode = self.repo.mode is transaction.repo.mode
+        if same_mode and self.link and transaction.link_object(checksum, ObjectType.FILE, path):
+            return 0
+        if same_mode and self.repo.mode is RepoMode.ARCHIVE:
+            with open(path, "rb") as compressed:
+                return transaction.write_filez(compressed, checksum)
+        meta, size, content = self.repo.open_file_object(checksum)
+        with content:
+            if size <= SMALL:
+                transaction.write_file(meta, content.read(), expected=checksum)
+            elif self.repo.mode is RepoMode.ARCHIVE:
+                transaction.write_file(meta, content, expected=checksum)
+            else:
+                transaction.write_file(meta, Path(path), expected=checksum)
+        return size
+
+    def stop(self) -> None:
+        """See `Source`: nothing here takes long."""
+
+
+def worker_count() -> int:
+    """How many threads keep this machine busy with hashing and compression."""
+    return len(os.sched_getaffinity(0))
+
+
+def copy_objects(
+    source: Repo,
+    destination: Repo,
+    commit: Checksum,
+    *,
+    ref: str | None = None,
+    remote: str | None = None,
+    similar: Checksum | None = None,
+    link: bool = False,
+    workers: int | None = None,
+    activity: str = "copy objects",
+    report: Reporter = silent,
+) -> TransferResult:
+    """Copy a commit with all it contains, verified, into another repository; then point `ref` (of `remote`) at it.
+
+    `similar` is a commit of the destination that may share much with it. `link`: see `LocalPath`; `workers` None: one
+    thread per core. Raises `NotFoundError`, `CorruptError` and `NoSpaceError`.
+    """
+    return transfer(
+        destination,
+        LocalPath(source, link=link),
+        [Wanted(commit, ref, remote, similar)],
+        workers=workers or worker_count(),
+        activity=activity,
+        report=report,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class CopyPlan:
+    """What copying would add: objects, and their uncompressed size in bytes."""
+
+    metadata_objects: int = 0
+    file_objects: int = 0
+    content_bytes: int = 0
+
+    @property
+    def objects(self) -> int:
+        """All objects to add."""
+        return self.metadata_objects + self.file_objects
+
+
+def plan_copy(source: Repo, destination: Repo | None, commits: Iterable[Checksum]) -> CopyPlan:
+    """What `copy_objects` of all these commits would add to the destination (None: an empty repository)."""
+
+    def lacks(checksum: Checksum, kind: ObjectType) -> bool:
+        return destination is None or not destination.has(checksum, kind)
+
+    absent = [name for name in reachable(source, commits) if source.has(*name) and lacks(*name)]
+    files = [checksum for checksum, kind in absent if kind is ObjectType.FILE]
+    size = sum(source.file_size(checksum) for checksum in files)
+    return CopyPlan(len(absent) - len(files), len(files), size)
