@@ -31,7 +31,7 @@ def cpu() -> float:
 
 
 def reference(repo: Path, commit: str, work: Path) -> tuple[float, float]:
-    """(seconds, processor seconds) of the reference; as root outside the user namespace, as libostree's bare mode is meant."""
+    """(seconds, processor seconds) of the reference; as root outside the user namespace, as `bare` is meant."""
     sysroot = work / "reference"
     sysroot.mkdir()
     began, used = time.perf_counter(), cpu()
@@ -90,9 +90,8 @@ def main() -> None:
         mine = min(ours(repo, options.commit, work) for _ in range(options.runs))
         print(f"ostler disk                         {mine[0]:6.2f} s, {mine[1]:5.2f} s of processor")
         print(f"ostree pull-local, deploy, mke2fs   {theirs[0]:6.2f} s, {theirs[1]:5.2f} s of processor")
-        print(
-            f"the reference takes {theirs[0] / mine[0]:.1f} times as long, {theirs[1] / mine[1]:.1f} times the processor"
-        )
+        longer, more = theirs[0] / mine[0], theirs[1] / mine[1]
+        print(f"the reference takes {longer:.1f} times as long and {more:.1f} times the processor")
         print(f"load average {os.getloadavg()[0]:.1f}")
     finally:
         shutil.rmtree(work, ignore_errors=True)

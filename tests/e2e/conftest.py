@@ -1,6 +1,8 @@
-"""What the end-to-end tests share: one cache of builds, and the command line as people call it."""
+"""What the end-to-end tests share: one cache of builds, one lock, and the command line as people call it."""
 
 import os
+import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -22,7 +24,7 @@ def cache() -> Path:
     return path
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def ostler(cache: Path) -> Ostler:
     """Calls the command line; `expect` is the exit code that must come out."""
 
@@ -42,19 +44,26 @@ def ostler(cache: Path) -> Ostler:
     return call
 
 
-@pytest.fixture
-def folder(tmp_path: Path, ostler: Ostler) -> Path:
-    """A machine folder as `ostler init` makes it, with the small kernel."""
-    ostler("init", "web", cwd=tmp_path)
-    toml = tmp_path / "web" / "ostler.toml"
+@pytest.fixture(scope="session")
+def built_folder(tmp_path_factory: pytest.TempPathFactory, ostler: Ostler) -> Path:
+    """A machine folder as `ostler init` makes it, with the small kernel, built once; not to be changed."""
+    place = tmp_path_factory.mktemp("built")
+    ostler("init", "web", cwd=place)
+    toml = place / "web" / "ostler.toml"
     toml.write_text(small_kernel(toml.read_text()))
+    ostler("build", cwd=place / "web")
+    return place / "web"
+
+
+@pytest.fixture
+def folder(tmp_path: Path, built_folder: Path) -> Path:
+    """A copy of that folder with its lock, without what was built, to do with as a test likes."""
+    shutil.copytree(built_folder, tmp_path / "web", ignore=shutil.ignore_patterns("build"))
     return tmp_path / "web"
 
 
 def small_kernel(toml: str) -> str:
     """`toml` with the small kernel chosen."""
-    import re
-
     changed, count = re.subn(r"^#? ?kernel = .*$", f'kernel = "{KERNEL}"', toml, count=1, flags=re.MULTILINE)
     assert count == 1, toml
     return changed

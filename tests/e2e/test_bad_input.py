@@ -54,6 +54,7 @@ def test_a_package_that_does_not_exist_is_named_with_its_line(folder: Path, ostl
 
 
 def test_without_a_network_the_error_says_so(folder: Path, tmp_path: Path) -> None:
+    (folder / "ostler.lock").unlink()
     done = subprocess.run(
         ["unshare", "--net", sys.executable, "-m", "ostler.cli", "build"],
         cwd=folder,

@@ -31,9 +31,7 @@ def place() -> Iterator[Path]:
     shutil.copy(ROOT / "pyproject.toml", path)
     shutil.copy(ROOT / "README.md", path)
     subprocess.run(["/usr/bin/python3", "-m", "venv", path / "venv"], check=True)
-    subprocess.run(
-        [path / "venv/bin/pip", "install", "-q", "--disable-pip-version-check", f"{path}[build]"], check=True
-    )
+    subprocess.run([path / "venv/bin/pip", "install", "-q", "--disable-pip-version-check", path], check=True)
     yield path
     shutil.rmtree(path, ignore_errors=True)
 

@@ -24,6 +24,8 @@ BELOW = {
     "usr/lib/systemd/system/web.service": "[Install]\nWantedBy=multi-user.target\n",
     "etc/conf.d/there": "x",
     "root": "-> var/roothome",
+    "etc/systemd/system/multi-user.target.wants/own.service": "-> /usr/lib/systemd/system/own.service",
+    "usr/lib/systemd/system/own.service": "[Service]",
 }
 
 
@@ -79,6 +81,13 @@ def test_keys_units_and_facts_about_the_machine_are_in_place(tmp_path, folder):
     assert '"quiet"' in tree.text("usr/lib/bootc/kargs.d/20-ostler.toml")
     update = tree.text("usr/lib/ostler/update.conf")
     assert update == "[update]\nfrom=https://updates.example.org/web\nref=web/stable\nkeep=2\n"
+
+
+def test_what_a_containerfile_enabled_moves_below_usr_and_nothing_else_gets_enabled(tmp_path, folder):
+    tree = make(tmp_path, load(folder))
+    assert tree.target("usr/lib/systemd/system/multi-user.target.wants/own.service") == "../own.service"
+    assert tree.names("etc/systemd/system") == []
+    assert "disable *" in tree.text("usr/lib/systemd/system-preset/00-ostler.preset")
 
 
 def test_existing_directories_keep_their_content(tmp_path, folder):

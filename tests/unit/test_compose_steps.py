@@ -150,4 +150,4 @@ def test_units_of_the_agent_are_enabled_and_libostrees_finalizing_is_masked(tree
 
 
 def test_versions_are_a_date_and_a_number():
-    assert default_version(1760000000, "0" * 64) == "20251009.000000"
+    assert default_version(1760000000, "0" * 64) == "20251009.00000000"

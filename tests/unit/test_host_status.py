@@ -43,12 +43,12 @@ def test_json_has_the_form_of_bootc(machine: Machine) -> None:
 def test_text_names_each_version_by_its_part(machine: Machine) -> None:
     add_os(machine.remote, "2.0")
     upgrade(machine.system, start_unit=machine.start_unit)
-    assert read_status(machine.system).to_text().splitlines()[::5] == ["Staged for the next boot: 2.0", "Running: 1.0"]
+    assert read_status(machine.system).to_text().splitlines()[::5] == ["Staged: 2.0", "Booted: 1.0"]
     finalize(machine.system)
     machine.reboot()
     text = read_status(machine.system).to_text()
-    assert "Running: 2.0" in text
-    assert "To go back to: 1.0" in text
+    assert "Booted: 2.0" in text
+    assert "Rollback: 1.0" in text
     assert "2023-11-14 22:13:20 UTC" in text
 
 

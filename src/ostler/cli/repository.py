@@ -53,6 +53,11 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]", co
     diff_parser.add_argument("--json", action="store_true", help="print as JSON")
     fsck_parser = add("fsck", fsck, "verify every object that a ref reaches")
     fsck_parser.add_argument("--json", action="store_true", help="print as JSON")
+    fsck_parser.add_argument(
+        "--delete",
+        action="store_true",
+        help="remove damaged objects, so that the next pull or publish brings them anew",
+    )
     pull_parser = add(
         "pull",
         pull,
@@ -181,7 +186,7 @@ def fsck(options: argparse.Namespace, console: Console) -> int:
     """Verify every object."""
     from ostler.store.fsck import fsck as verify
 
-    problems = verify(_open(options), report=console.report)
+    problems = verify(_open(options), delete=options.delete, report=console.report)
     if options.json:
         console.out(json.dumps([str(problem) for problem in problems], indent=2))
     else:

@@ -37,8 +37,14 @@ from ostler.cli import main
 sys.exit(main())
 """
 UNITS = "host/units"
-# libostree's own finalizing of staged deployments: Ostler does it, and exactly one of the two may.
-MASKED = ("ostree-finalize-staged.service", "ostree-finalize-staged.path", "ostree-finalize-staged-hold.service")
+# libostree's own finalizing: Ostler does it, and exactly one of the two may. The last would remove the stamp of a
+# failure before anyone has seen it.
+MASKED = (
+    "ostree-finalize-staged.service",
+    "ostree-finalize-staged.path",
+    "ostree-finalize-staged-hold.service",
+    "ostree-boot-complete.service",
+)
 COMPILE = "python3 -I -m compileall -q -f --invalidation-mode unchecked-hash -s {0} -p /{1} {0}"
 
 

@@ -7,7 +7,9 @@ prints what it would fetch (apt-get(8) --print-uris), which is the exact set for
 import difflib
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -136,6 +138,16 @@ class AptRoot:
         removed = sorted(match["name"] for match in REMOVAL_LINE.finditer(simulated))
         return Resolution(tuple(sorted(packages, key=lambda p: (p.name, p.architecture))), tuple(removed))
 
+    def released(self) -> int | None:
+        """When the newest of the archives was last published, in seconds since 1970, by its own signed word."""
+        found = []
+        for release in sorted((self.root / "var/lib/apt/lists").glob("*Release")):
+            date = re.search(r"^Date: (.+)$", release.read_text("utf-8", "replace"), flags=re.MULTILINE)
+            if date is not None:
+                with suppress(ValueError):
+                    found.append(int(parsedate_to_datetime(date[1]).timestamp()))
+        return max(found, default=None)
+
     def names(self) -> frozenset[str]:
         """Every package name that the archives know, virtual ones included."""
         return frozenset(self._run(["apt-cache", "pkgnames"]).split())
@@ -217,7 +229,7 @@ class AptRoot:
         if ABSENT_WORDS.search(text) and not NETWORK_WORDS.search(text):
             return ArchiveError(
                 f"a package archive does not have the suite:\n{reason}",
-                hint='check the suite in `base = "debian:…"` and the `mirrors` of ostler.toml',
+                hint='check the suite in `base = "debian:…"` and `mirror` in ostler.toml',
             )
         return NetworkError(
             f"the package archives cannot be reached:\n{reason}",

@@ -7,6 +7,7 @@ from typing import Any
 
 from ostler.compose.bytecode import compile_system
 from ostler.compose.cache import Cache
+from ostler.compose.chroot import ISOLATED
 from ostler.compose.digests import digest_of
 from ostler.compose.edit import TreeEditor
 from ostler.compose.normalise import normalise
@@ -18,7 +19,7 @@ from ostler.io.process import CommandError, require_tool, run
 from ostler.io.progress import Reporter, silent
 from ostler.store.ingest import ingest_directory
 
-RECIPE_VERSION = 2  # raised whenever what this package makes of the same packages changes
+RECIPE_VERSION = 3  # raised whenever what this package makes of the same packages changes
 BASE_PACKAGES = (
     # It boots,
     "systemd", "systemd-sysv", "libpam-systemd", "udev", "kmod", "dbus", "dracut", "ostree", "ostree-boot",
@@ -145,6 +146,7 @@ def _mmdebstrap(
 ) -> None:
     require_tool("mmdebstrap", package="mmdebstrap")
     argv = [
+        *ISOLATED,  # what it mounts is gone when it is killed, before its directory is removed
         "mmdebstrap", "--mode=root", "--variant=custom", "--format=directory", "--architectures=amd64",
         "--include=" + ",".join(sorted(p.name for p in packages)),
         '--aptopt=APT::Sandbox::User "root"', '--aptopt=Acquire::Languages "none"',

@@ -9,7 +9,7 @@ from ostler.compose.base import Ids
 from ostler.compose.cache import Cache
 from ostler.compose.digests import Inputs, digest_of, step_key
 from ostler.compose.plan import BuildPlan, Step, plan_step
-from ostler.compose.resolve import DPKG_STATUS, outdated, resolve
+from ostler.compose.resolve import DPKG_STATUS, fetch_archives, outdated, resolve
 from ostler.definition.lock import Lock, Package
 from ostler.definition.model import Definition
 from ostler.errors import NotFoundError
@@ -159,7 +159,8 @@ class _Build:
         missing = [package for package in packages if not self.cache.debs.has(package)]
         if missing:
             assert self.fetcher is not None
-            self.cache.debs.fetch(missing, self.lock.mirrors, self.fetcher, report=self.report)
+            archives = fetch_archives(self.definition, self.lock)
+            self.cache.debs.fetch(missing, archives, self.fetcher, report=self.report)
 
     def _adopt(self, commit: Checksum) -> None:
         """The lock learns the numbers of the accounts that a layer brought."""
@@ -239,7 +240,7 @@ class _Build:
 
     def _initramfs(self, system: Sequence[Layer], identity: str) -> None:
         whole = self.identity()
-        name = f"initramfs-{digest_of([identity, whole, list(initramfs.IGNORED), list(initramfs.CONFIGURATION)])}"
+        name = f"initramfs-{digest_of([identity, whole, initramfs.RECIPE_VERSION])}"
         memo = self.cache.memo(name)
         view: Directory | None = None
         if memo is None:
@@ -330,4 +331,4 @@ def plan_build(definition: Definition, lock: Lock | None, cache: Cache) -> Build
 
 def default_version(created: int, key: str) -> str:
     """A version for folders that name none: the day of the lock, and a few digits of everything in the image."""
-    return f"{time.strftime('%Y%m%d', time.gmtime(created))}.{int(key[:8], 16) % 1_000_000:06d}"
+    return f"{time.strftime('%Y%m%d', time.gmtime(created))}.{key[:8]}"

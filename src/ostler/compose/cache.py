@@ -11,7 +11,7 @@ import json
 import os
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -57,15 +57,23 @@ class Cache:
         """
         parent = self.root / "work"
         parent.mkdir(exist_ok=True)
-        directory = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=parent))
-        directory.chmod(0o755)
-        lock = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        with _locked(parent, fcntl.LOCK_SH):  # a sweep must not come between making and locking it
+            directory = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=parent))
+            lock = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            fcntl.flock(lock, fcntl.LOCK_EX)
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            directory.chmod(0o755)
             yield directory
         finally:
-            os.close(lock)
             remove_tree(directory)
+            os.close(lock)
+
+    @contextmanager
+    def lock(self, name: str) -> Iterator[None]:
+        """Wait until no other process holds the lock of this name, and hold it for the block."""
+        with open(self.root / f".{name}.lock", "ab") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
 
     def layer(self, key: str) -> Checksum | None:
         """The commit that the step with this key made, if it is there."""
@@ -136,19 +144,23 @@ class Cache:
 
     def _sweep(self) -> None:
         parent = self.root / "work"
-        for directory in sorted(parent.iterdir()) if parent.is_dir() else []:
-            try:
-                lock = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-            except OSError:
-                continue
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                continue
-            else:
-                remove_tree(directory)
-            finally:
-                os.close(lock)
+        if not parent.is_dir():
+            return
+        with _locked(parent, fcntl.LOCK_EX):
+            for directory in sorted(parent.iterdir()):
+                with suppress(OSError), _locked(directory, fcntl.LOCK_EX | fcntl.LOCK_NB):  # in use: left alone
+                    remove_tree(directory)
+
+
+@contextmanager
+def _locked(directory: Path, operation: int) -> Iterator[None]:
+    """Hold a lock on a directory, see flock(2); ends with the process, however that ends."""
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        fcntl.flock(fd, operation)
+        yield
+    finally:
+        os.close(fd)
 
 
 def note_of(commit: Commit) -> dict[str, Any]:

@@ -18,6 +18,11 @@ ENVIRONMENT: Mapping[str, str] = {
     "PYTHONDONTWRITEBYTECODE": "1",
 }
 
+# In front of a command: mounts, processes and network of its own, which all end with it.
+ISOLATED = (
+    "unshare", "--mount", "--propagation", "private", "--pid", "--fork", "--kill-child", "--ipc", "--uts", "--net",
+)  # fmt: skip
+
 _SCRIPT = r"""
 set -eu
 root=$1; shift
@@ -78,22 +83,10 @@ def run_in(
     """
     require_tool("unshare", package="util-linux")
     lines = "".join(f"{bind.outside}:{bind.inside}:{'rw' if bind.writable else 'ro'}\n" for bind in binds)
-    isolate = [
-        "unshare",
-        "--mount",
-        "--propagation",
-        "private",
-        "--pid",
-        "--fork",
-        "--kill-child",
-        "--ipc",
-        "--uts",
-        "--net",
-    ]
     arguments = [str(root), lines, "yes" if writable else "no", *argv]
     try:
         return run(
-            [*isolate, "/bin/sh", "-c", _SCRIPT, "sh", *arguments],
+            [*ISOLATED, "/bin/sh", "-c", _SCRIPT, "sh", *arguments],
             env={**ENVIRONMENT, **(env or {})},
             capture=capture,
             report=report,

@@ -75,12 +75,6 @@ WRITTEN: dict[str, str] = {
         "# One working interface is enough, and a machine without a cable comes up soon all the same.\n"
         "[Service]\nExecStart=\nExecStart=/usr/lib/systemd/systemd-networkd-wait-online --any --timeout=30\n"
     ),
-    "usr/lib/systemd/system-preset/00-ostler.preset": (
-        "# What is enabled is a link in /usr/lib/systemd/system, so that it updates with the image.\n"
-        "# Nothing is enabled in /etc at the first boot; links there would hide later changes.\n"
-        "disable *\n"
-    ),
-    "usr/lib/systemd/user-preset/00-ostler.preset": "disable *\n",
     "usr/lib/systemd/system.conf.d/20-ostler.conf": (
         "# A machine that hangs restarts by itself (where it has a watchdog), which boot counting notices.\n"
         "[Manager]\nRuntimeWatchdogSec=60s\nRebootWatchdogSec=5min\n"
@@ -110,8 +104,23 @@ WRITTEN: dict[str, str] = {
             *(f"L+ /{path} - - - - {'../' * path.count('/')}{target}" for path, target in [("var/lib/dpkg", DPKG)]),
         )
     ),
+    "etc/default/grub": (
+        "# Ostler writes GRUB's configuration itself; this is for `ostree admin`, which has grub-mkconfig do it.\n"
+        "GRUB_DEFAULT=0\nGRUB_TIMEOUT=2\nGRUB_DISTRIBUTOR=Debian\nGRUB_DISABLE_OS_PROBER=true\n"
+        'GRUB_TERMINAL="serial console"\nGRUB_SERIAL_COMMAND="serial --unit=0 --speed=115200"\n'
+    ),
     "etc/machine-id": "uninitialized\n",
     "etc/locale.conf": "LANG=C.UTF-8\n",
+}
+
+# Last of all, in the files layer: Debian's package scripts heed presets, and would enable nothing.
+PRESETS: dict[str, str] = {
+    "usr/lib/systemd/system-preset/00-ostler.preset": (
+        "# What is enabled is a link in /usr/lib/systemd/system, so that it updates with the image.\n"
+        "# Nothing is enabled in /etc at the first boot; links there would hide later changes.\n"
+        "disable *\n"
+    ),
+    "usr/lib/systemd/user-preset/00-ostler.preset": "disable *\n",
 }
 
 GENERATED_TMPFILES = "usr/lib/tmpfiles.d/ostler-var.conf"

@@ -7,9 +7,10 @@ from dataclasses import asdict
 
 from ostler.compose import units
 from ostler.compose.cache import Cache
-from ostler.compose.debian_files import TOP_LINKS
+from ostler.compose.debian_files import PRESETS, TOP_LINKS
 from ostler.compose.digests import digest_of, folder_digests
 from ostler.compose.edit import TreeEditor
+from ostler.compose.normalise import enablement
 from ostler.compose.users import parse_ids
 from ostler.definition.model import Definition, Ownership
 from ostler.errors import ExitCode, OstlerError
@@ -22,7 +23,7 @@ from ostler.store.layers import diff_layers
 from ostler.store.transaction import Transaction
 from ostler.store.tree import Directory
 
-RECIPE_VERSION = 1
+RECIPE_VERSION = 2
 DEFAULT_KERNEL_ARGUMENTS = ("rw", "panic=30", "rd.shell=0", "rd.emergency=reboot")
 NOTHING_ARRIVES = ("dev", "proc", "sys", "run", "tmp", "media", "boot")  # loading the folder warned of these
 PLACEHOLDERS = frozenset({".gitkeep", ".keep"})
@@ -70,6 +71,7 @@ def make_files(
     """Write the layer on top of `below` and record it under `key`."""
     with space_errors("writing the files layer", cache.root), cache.repo.transaction() as transaction:
         editor = TreeEditor(cache.repo, transaction, below.copy())
+        enablement(editor)
         put_overlay(editor, transaction, definition)
         for path, text in machine_files(definition, version).items():
             editor.write(path, text)
@@ -94,6 +96,7 @@ def machine_files(definition: Definition, version: str) -> dict[str, str]:
         "usr/lib/bootc/kargs.d/20-ostler.toml": f"kargs = {json.dumps(arguments)}\n",
         "usr/lib/ostler/update.conf": Keyfile({"update": update}).dump(),
         SSHD_DROP_IN: SSHD_CONFIG,
+        **PRESETS,
     }
 
 

@@ -15,13 +15,18 @@ from ostler.store.checkout import Checkout, checkout
 from ostler.store.layers import diff_layers
 from ostler.store.tree import Directory
 
-RECIPE_VERSION = 1
+RECIPE_VERSION = 2  # raised with any change of the tables below as well
 IGNORED = (
     "var", "boot", "etc/apt", "etc/ssh", "etc/hostname", "etc/motd", "etc/hosts", "etc/issue", "etc/issue.net",
-    "usr/include", "usr/lib/sysimage", "usr/share/doc", "usr/share/man", "usr/share/info", "usr/share/locale",
-    "usr/share/lintian", "usr/share/bug", "usr/share/perl5", "usr/share/python3", "usr/share/factory", "usr/lib/grub",
+    "usr/include", "usr/lib/sysimage",
+    "usr/lib/grub",
     "usr/lib/apt", "usr/lib/tmpfiles.d/ostler-var.conf",
 )  # fmt: skip
+# Of /usr/share, what dracut's modules look for: fonts and keymaps, terminals, message bus, smart cards, splash screens.
+SHARED = frozenset(
+    {"consolefonts", "consoletrans", "dbus-1", "hwdata", "i18n", "kbd", "keymaps", "misc", "pcsc", "pkcs11", "plymouth"}
+    | {"polkit-1", "terminfo"}
+)
 IGNORED_BEGINNINGS = {"usr/lib": ("python3",)}
 CONFIGURATION = (
     "etc/cmdline.d", "etc/crypttab", "etc/default/keyboard", "etc/dracut.conf", "etc/dracut.conf.d", "etc/locale.conf",
@@ -49,6 +54,10 @@ def dracut_view(system: Directory, whole: Directory) -> Directory:
         if isinstance(found, Directory):
             for name in [name for name in [*found.dirs, *found.files] if name.startswith(beginnings)]:
                 view.remove(f"{parent}/{name}")
+    shared = view.directory("usr/share")
+    if shared is not None:
+        for name in [name for name in [*shared.dirs, *shared.files] if name not in SHARED]:
+            view.remove(f"usr/share/{name}")
     for path in CONFIGURATION:
         found_in_whole = whole.lookup(path)
         view.remove(path)

@@ -26,6 +26,7 @@ def normalise(tree: TreeEditor, users: Renumbering, groups: Renumbering) -> None
     var_content(tree)
     top_level(tree)
     enablement(tree)
+    base_enablement(tree)
     etc_files(tree)
     leftovers(tree)
 
@@ -141,7 +142,7 @@ def top_level(tree: TreeEditor) -> None:
 
 
 def enablement(tree: TreeEditor) -> None:
-    """What package scripts enabled in /etc is enabled below /usr, where it updates with the image."""
+    """What package scripts or a Containerfile enabled in /etc is enabled below /usr, and so updates with the image."""
     for source, home in (("etc/systemd/system", SYSTEM_UNITS), ("etc/systemd/user", USER_UNITS)):
         for path, target in list(_links(tree, source)):
             tree.remove(path)
@@ -158,6 +159,10 @@ def enablement(tree: TreeEditor) -> None:
             found = tree.directory(f"{source}/{name}")
             if found is not None and not found.files and not found.dirs:
                 tree.remove(f"{source}/{name}")
+
+
+def base_enablement(tree: TreeEditor) -> None:
+    """What every machine has enabled, and what systemd itself pulls in but no image-based machine should run."""
     for path, target in data.ENABLED_LINKS.items():
         unit = basename(target)
         if tree.exists(f"{SYSTEM_UNITS}/{unit}"):

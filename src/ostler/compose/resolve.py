@@ -4,7 +4,7 @@ A lock that answers what the folder asks is left alone. If only the folder's wis
 stays pinned and only what is new is resolved. `update` asks the archives anew for everything.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from ostler.compose.apt import AptRoot, plain_name
@@ -12,8 +12,8 @@ from ostler.compose.base import base_recipe, base_request
 from ostler.compose.cache import Cache
 from ostler.compose.debs import PackageError
 from ostler.compose.digests import digest_of
-from ostler.compose.sources import Source, archives_for
-from ostler.definition.lock import Archive, Lock, LockedSet, Package
+from ostler.compose.sources import Source, archives_for, builder_archives
+from ostler.definition.lock import Archive, Lock, LockedSet, Package, strip_credentials
 from ostler.definition.model import Definition
 from ostler.formats.objects import Checksum
 from ostler.io.http import Fetcher
@@ -52,7 +52,10 @@ def resolve(
     proxy: str | None = None,
     report: Reporter = silent,
 ) -> Lock:
-    """The lock for this folder: `lock` itself if it still answers, else a new one (`now` is its time if all is new).
+    """The lock for this folder: `lock` itself if it still answers, else a new one.
+
+    A new lock's time is when the archives were last published, so that folders locked against the same state of them
+    share their base; `now` stands in for archives that do not say.
 
     Raises `PackageError` (a name that no archive has, with its file and line; packages that exclude each other),
     `NetworkError`, `ArchiveError`.
@@ -61,34 +64,50 @@ def resolve(
     if lock is not None and not reasons and not update:
         return lock
     report(Step("lock", "renewed on request" if update and lock is not None else "; ".join(reasons)))
-    named = [Source(mirror.uri, mirror.suite, mirror.components) for mirror in definition.mirrors]
+    named = named_sources(definition)
     if lock is not None and lock.mirrors and not update and not named:
         archives: tuple[Archive, ...] = lock.mirrors
     else:
         archives = tuple(sorted(archives_for(definition.base.suite, named), key=lambda archive: archive.name))
-    apt = AptRoot(
-        cache.root / "apt" / digest_of([[a.uri, a.suite, list(a.components)] for a in archives])[:16],
-        archives,
-        proxy=proxy,
-    )
-    apt.update(report)
-    apt.check_names(definition.packages_install)
-    apt.check_names(definition.packages_remove)
-    pinned = lock if lock is not None and not update else None
-    base = _resolve_base(definition, apt, cache, pinned, fetcher)
-    folder = _resolve_folder(definition, apt, cache, pinned, base, fetcher, report)
+    with cache.lock("apt"):
+        apt = AptRoot(
+            cache.root / "apt" / digest_of([[a.uri, a.suite, list(a.components)] for a in archives])[:16],
+            archives,
+            proxy=proxy,
+        )
+        apt.update(report)
+        apt.check_names(definition.packages_install)
+        apt.check_names(definition.packages_remove)
+        pinned = lock if lock is not None and not update else None
+        moment = apt.released() or now
+        base = _resolve_base(definition, apt, cache, pinned, fetcher)
+        folder = _resolve_folder(definition, apt, cache, pinned, base, fetcher, report)
     renewed = Lock(
-        created=lock.created if lock is not None else now,
-        mirrors=archives,
+        created=lock.created if lock is not None else moment,
+        mirrors=tuple(replace(archive, uri=strip_credentials(archive.uri)) for archive in archives),
         base=base,
         folder=folder,
         users=lock.users if lock is not None else {},
         groups=lock.groups if lock is not None else {},
     )
     if lock is not None and update and _contents(renewed) != _contents(lock):
-        renewed = replace(renewed, created=now)
+        renewed = replace(renewed, created=moment)
     report(Finished("lock", f"{len(base.packages)} packages of the base, {len(folder.packages)} of the folder"))
     return renewed
+
+
+def fetch_archives(definition: Definition, lock: Lock) -> tuple[Archive, ...]:
+    """Where to fetch locked packages: from the folder's or this builder's own archives, then where they came from."""
+    if definition.mirrors:
+        own: Sequence[Archive] = archives_for(definition.base.suite, named_sources(definition))
+    else:
+        own = builder_archives(definition.base.suite)
+    return (*own, *lock.mirrors)
+
+
+def named_sources(definition: Definition) -> list[Source]:
+    """The archives that the folder names."""
+    return [Source(mirror.uri, mirror.suite, mirror.components) for mirror in definition.mirrors]
 
 
 def lock_status(cache: Cache, base_layer: Checksum) -> str:

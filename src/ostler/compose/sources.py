@@ -121,7 +121,7 @@ def default_archives(suite: str) -> list[Archive]:
     if not sources:
         raise SourcesError(
             f"no package archive is known for the suite {suite}",
-            hint="is the name right? Otherwise name an archive in ostler.toml: mirrors = [...]",
+            hint='is the name right? Otherwise name an archive in ostler.toml: mirror = "…"',
         )
     return [Archive(source.suite, source.uri, source.suite, source.components) for source in sources]
 

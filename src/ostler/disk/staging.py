@@ -40,21 +40,38 @@ def stage_objects(source: Repo, content: CommitContent, target: Repo) -> None:
             _stage_file(file, f"{folder}/{checksum[:2]}/{checksum[2:]}.file")
         for checksum, kind in content.metadata:
             place = f"{folder}/{checksum[:2]}/{checksum[2:]}.{kind.extension}"
-            with open(place, "xb") as out:
-                os.fchmod(out.fileno(), 0o644)
-                out.write(source.load_bytes(checksum, kind))
-            os.utime(place, (0, 0))
+            _stage_metadata(source, checksum, kind, place)
 
 
 def _stage_file(file: FileObject, place: str) -> None:
-    if file.linkable:
-        try:
-            os.link(file.path, place)
-            return
-        except OSError as error:
-            if error.errno not in (errno.EXDEV, errno.EMLINK, errno.EPERM):
-                raise
-    _copy(file.meta, file.path, place)
+    if not (file.linkable and _linked(file.path, place)):
+        _copy(file.meta, file.path, place)
+
+
+def _stage_metadata(source: Repo, checksum: Checksum, kind: ObjectType, place: str) -> None:
+    """`scan` has read and verified these objects, all but a commit's detached metadata, which has no checksum.
+
+    Unlike file objects they are not modified at time 0, linked or not, so that equal disks come of either.
+    """
+    path = source.find_object(checksum, kind)
+    status = os.lstat(path)
+    as_wanted = (status.st_uid, status.st_gid, status.st_mode) == (0, 0, 0o100644) and int(status.st_mtime) != 0
+    if as_wanted and _linked(path, place):
+        return
+    with open(place, "xb") as out:
+        os.fchmod(out.fileno(), 0o644)
+        out.write(source.load_bytes(checksum, kind))
+
+
+def _linked(path: str, place: str) -> bool:
+    """Link `path` to `place`, if their file systems allow it."""
+    try:
+        os.link(path, place)
+    except OSError as error:
+        if error.errno not in (errno.EXDEV, errno.EMLINK, errno.EPERM):
+            raise
+        return False
+    return True
 
 
 def _copy(meta: FileMeta, source: str, place: str) -> None:

@@ -82,4 +82,6 @@ def _describe(sysroot: Sysroot, deployment: Deployment) -> Deployment:
 
     view = DirectoryView(sysroot.root_of(deployment))
     title = boot_title(read_os_release(view), deployment.version)
-    return with_kernel(replace(deployment, title=title, staged=False), find_kernel(view), boot_prefix(sysroot))
+    return with_kernel(
+        replace(deployment, title=title, staged=False), find_kernel(view, deployment.bootcsum), boot_prefix(sysroot)
+    )

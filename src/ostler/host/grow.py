@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ostler.host.system import make_writable
+from ostler.host.mounts import make_writable
 from ostler.io.process import require_tool, run
 from ostler.io.progress import Finished, Reporter, Step, silent
 

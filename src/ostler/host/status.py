@@ -4,7 +4,6 @@
 the same here. Each entry's `ostree` also has version, timestamp and origin, which bootc knows of images only.
 """
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -157,13 +156,13 @@ class HostStatus:
         if self.failure:
             blocks.append(f"The update at the last shutdown failed, the machine is as it was before:\n  {self.failure}")
         if self.staged:
-            blocks.append(self.staged.to_text("Staged for the next boot"))
+            blocks.append(self.staged.to_text("Staged"))
         if self.rollback_queued and self.rollback:
             blocks.append(self.rollback.to_text("Next boot"))
-        blocks.append(self.booted.to_text("Running"))
+        blocks.append(self.booted.to_text("Booted"))
         if not self.rollback_queued and self.rollback:
-            blocks.append(self.rollback.to_text("To go back to"))
-        blocks += [other.to_text("Also kept") for other in self.others]
+            blocks.append(self.rollback.to_text("Rollback"))
+        blocks += [other.to_text("Kept") for other in self.others]
         return "\n\n".join(blocks)
 
 
@@ -225,6 +224,8 @@ def _text(commit: Commit | None, key: str) -> str | None:
 def _architecture(commit: Commit | None) -> str | None:
     config = _text(commit, "ostree.container.image-config")
     if config is not None:
+        import json
+
         try:
             found = json.loads(config).get("architecture")
         except (ValueError, AttributeError):

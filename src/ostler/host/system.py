@@ -1,25 +1,17 @@
 """The running machine as the agent sees it: where its parts are, which deployment runs, and write access to them."""
 
-import ctypes
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from ostler.errors import OstlerError
+from ostler.host.mounts import make_writable
 from ostler.sysroot.deployment import Deployment
 from ostler.sysroot.errors import NotBootedError, SysrootFormatError
 from ostler.sysroot.layout import Sysroot, SysrootState
 
 FINALIZE_UNIT = "ostler-finalize.service"
-_CLONE_NEWNS = 0x00020000
-_MS_REMOUNT, _MS_BIND, _MS_RELATIME = 0x20, 0x1000, 0x200000
 _BACKING_KEY = "backing-root-device-inode"
-
-
-class MountError(OstlerError):
-    """A file system of the machine can't be made writable."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,33 +108,3 @@ def _inode_of_argument(root: Path) -> tuple[int, int] | None:
         return None
     links = words.values("ostree")
     return _inode(root / links[0].lstrip("/")) if links else None
-
-
-def make_writable() -> None:
-    """Give this process write access to /sysroot and /boot, in a mount namespace of its own.
-
-    Other processes see them as before: read-only, if they are. Raises `MountError`.
-    """
-    libc = ctypes.CDLL(None, use_errno=True)
-    if os.readlink("/proc/self/ns/mnt") == os.readlink("/proc/1/ns/mnt") and libc.unshare(_CLONE_NEWNS) != 0:  # noqa: PTH115
-        raise _mount_error("a mount namespace of its own can't be had")
-    for path in ("/sysroot", "/boot"):
-        try:
-            flags = os.statvfs(path).f_flag
-        except FileNotFoundError:
-            continue
-        if not flags & os.ST_RDONLY:
-            continue
-        # first the mount alone; if the file system itself is read-only that changes nothing, then all of it
-        for kind in (_MS_REMOUNT | _MS_BIND, _MS_REMOUNT):
-            if libc.mount(path.encode(), path.encode(), None, kind | _MS_RELATIME, None) != 0:
-                raise _mount_error(f"{path} can't be made writable")
-            if not os.statvfs(path).f_flag & os.ST_RDONLY:
-                break
-        else:
-            raise MountError(f"{path} stays read-only", hint="see `dmesg`: the file system may be damaged")
-
-
-def _mount_error(what: str) -> MountError:
-    code = ctypes.get_errno()
-    return MountError(f"{what}: {os.strerror(code)}", hint="this needs root")

@@ -68,7 +68,9 @@ def safe_join(root: Path, relative: str) -> Path:
 def remove_tree(path: Path) -> None:
     """Remove a directory tree (or nothing), also where directories in it are not writable for their owner."""
 
-    def open_up(function: object, name: str, _info: object) -> None:
+    def open_up(function: object, name: str, info: tuple[type, BaseException, object]) -> None:
+        if isinstance(info[1], FileNotFoundError):
+            return
         parent = Path(name).parent
         for directory in (parent, Path(name)):
             if directory.is_dir() and not directory.is_symlink():

@@ -166,13 +166,14 @@ class Transaction:
         """
         counted = _CountingReader(source)
         meta, size = filez.read_header(counted.read_exactly)
-        pieces: list[bytes] = []
-        content = InflateReader(cast(BinaryIO, counted), size, on_input=pieces.append)
         if self.repo.mode is not RepoMode.ARCHIVE or meta.is_symlink:
             if meta.is_symlink and counted.read(1):
                 raise FormatError(f"the symlink object {expected} has bytes behind its header")
-            self.write_file(meta, cast(BinaryIO, content), expected=expected)
+            inflated = InflateReader(cast(BinaryIO, counted), size)
+            self.write_file(meta, cast(BinaryIO, inflated), expected=expected)
             return counted.count
+        pieces: list[bytes] = []
+        content = InflateReader(cast(BinaryIO, counted), size, on_input=pieces.append)
         digest = sha256(meta.header())
 
         def stored() -> Iterator[bytes]:
@@ -249,7 +250,7 @@ class Transaction:
 
     @contextmanager
     def _temporary(self, fanout: str = "") -> Iterator[str]:
-        """A path for a new file, beside its later place where that is known: renames within a folder hinder no others."""
+        """A path for a new file, in the folder of its later place if that is known: such renames hinder no others."""
         path = f"{self._fanout_folder(fanout) if fanout else self._stage}/tmp-{next(self._numbers)}"
         try:
             yield path

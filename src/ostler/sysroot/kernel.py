@@ -43,8 +43,11 @@ class Kernel:
         return sum(file.size for file in self.files)
 
 
-def find_kernel(tree: TreeView) -> Kernel:
-    """The kernel of a tree; raises `NoKernelError` if there is none, or more than one."""
+def find_kernel(tree: TreeView, known: Checksum | None = None) -> Kernel:
+    """The kernel of a tree; raises `NoKernelError` if there is none, or more than one.
+
+    `known` is its checksum, if that was computed before: it takes a second where computers are slow.
+    """
     versions = [name for name in tree.names(MODULES) if tree.size(f"{MODULES}/{name}/vmlinuz") is not None]
     if not versions:
         raise NoKernelError(
@@ -80,7 +83,7 @@ def find_kernel(tree: TreeView) -> Kernel:
         files.append(boot_file(".vmlinuz.hmac", f".vmlinuz-{version}.hmac"))
     return Kernel(
         version=version,
-        checksum=_checksum(tree, hashed),
+        checksum=known or _checksum(tree, hashed),
         files=tuple(files),
         linux=f"vmlinuz-{version}",
         initrd=initrd,

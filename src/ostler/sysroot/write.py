@@ -163,7 +163,9 @@ def missing_kernels(
         if deployment.boot_path in copies or _complete(sysroot, deployment):
             continue
         tree = (views or {}).get(deployment.path) or DirectoryView(sysroot.root_of(deployment))
-        files = tuple(file for file in find_kernel(tree).files if not (folder / file.name).exists())
+        files = tuple(
+            file for file in find_kernel(tree, deployment.bootcsum).files if not (folder / file.name).exists()
+        )
         copies[deployment.boot_path] = KernelCopy(deployment.path, deployment.boot_path, files)
     return tuple(copies.values())
 

@@ -79,7 +79,7 @@ def _tools() -> Iterator[Check]:
 def _modules() -> Iterator[Check]:
     for module, (_package, purpose) in MODULES.items():
         there = importlib.util.find_spec(module) is not None
-        remedy = "install Ostler with its builder's side: pipx install 'ostler[build]'"
+        remedy = "install Ostler with its dependencies: pipx install ostler"
         yield Check(f"python: {module}", purpose, there, "there" if there else "missing", remedy, module == "zlib_ng")
 
 
