@@ -29,6 +29,8 @@ INSTALLED = {
     "etc/systemd/system/multi-user.target.wants/ssh.service": "-> /usr/lib/systemd/system/ssh.service",
     "etc/systemd/system/sshd.service": "-> /usr/lib/systemd/system/ssh.service",
     "etc/systemd/system/timers.target.wants/apt-daily.timer": "-> /usr/lib/systemd/system/apt-daily.timer",
+    "etc/systemd/system/own.service": "[Service]",
+    "etc/systemd/system/multi-user.target.wants/own.service": "-> /etc/systemd/system/own.service",
     "usr/lib/systemd/system/ssh.service": "[Service]",
     "usr/lib/systemd/system/apt-daily.timer": "[Timer]",
     "usr/lib/systemd/system/systemd-networkd.service": "[Service]",
@@ -130,8 +132,9 @@ def test_what_packages_enabled_is_enabled_below_usr(installed):
     assert installed.target(f"{home}/sshd.service") == "ssh.service"
     assert installed.target(f"{home}/multi-user.target.wants/systemd-networkd.service") == "../systemd-networkd.service"
     assert not installed.exists(f"{home}/timers.target.wants/apt-daily.timer")
+    assert installed.exists("etc/systemd/system/multi-user.target.wants/own.service"), "its unit is in /etc, it stays"
     assert not installed.exists(f"{home}/sysinit.target.wants/ldconfig.service")
-    assert installed.names("etc/systemd/system") == []
+    assert installed.names("etc/systemd/system") == ["multi-user.target.wants", "own.service"]
     assert not any(installed.exists(path) for path in data.PRESETS), "package scripts heed presets"
 
 

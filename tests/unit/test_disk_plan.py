@@ -57,7 +57,7 @@ def test_file_systems_that_cannot_be_filled_without_root_are_refused() -> None:
 
 
 def test_kernels_that_would_not_fit_three_times_are_refused() -> None:
-    with pytest.raises(DiskSizeError, match="three such pairs"):
+    with pytest.raises(DiskSizeError, match="3 such pairs"):
         lay_out(REQUEST, "c" * 64, replace(CONTENTS, boot=200 * MIB))
 
 

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ostler.errors import OstlerError
-from ostler.formats.gvariant import GVariantError, Variant, decode, encode, parse_type
+from ostler.formats.gvariant import MAX_VARIANTS, GVariantError, Variant, decode, encode, parse_type
 
 NUMBERS = {
     "y": st.integers(0, 0xFF),
@@ -140,10 +140,11 @@ def test_a_repeated_key_is_refused() -> None:
 
 def test_variants_nested_without_end_are_refused() -> None:
     value = Variant("y", 1)
-    for _ in range(100):
+    for _ in range(MAX_VARIANTS):
         value = Variant("v", value)
+    assert decode("v", encode("v", value)) == value
     with pytest.raises(GVariantError, match="nested"):
-        decode("v", encode("v", value))
+        decode("v", encode("v", Variant("v", value)))
 
 
 @pytest.mark.parametrize(

@@ -153,3 +153,12 @@ def test_a_symlink_that_claims_content_is_refused() -> None:
 def test_what_is_no_checksum_is_refused(text: str) -> None:
     with pytest.raises(FormatError):
         parse_checksum(text)
+
+
+def test_symlink_targets_longer_than_linux_allows_are_refused() -> None:
+    longest, longer = (FileMeta(0, 0, 0o120777, target="é" * 2047 + end) for end in ("a", "é"))
+    assert filez.read_header(_reader(filez.encode_header(longest, 0))) == (longest, 0)
+    with pytest.raises(FormatError, match="4095"):
+        longer.header()
+    with pytest.raises(FormatError, match="4095"):
+        FileMeta.decode(gvariant.encode("(uuuusa(ayay))", (0, 0, 0xFFA10000, 0, longer.target, [])))

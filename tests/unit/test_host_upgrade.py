@@ -9,12 +9,15 @@ import pytest
 from sysroot_samples import DPKG, REF, Machine, add_os, assert_bootable, dpkg_status
 
 from ostler.errors import BusyError, NoSpaceError, NotFoundError, OstlerError
+from ostler.formats.objects import ObjectType
+from ostler.host import finalize as finalize_module
 from ostler.host.finalize import finalize
 from ostler.host.rollback import rollback
 from ostler.host.status import read_status
 from ostler.host.switch import switch
 from ostler.host.system import System
 from ostler.host.upgrade import UpgradeResult, check, upgrade
+from ostler.io.progress import Event, Warning
 from ostler.sysroot import write as write_module
 from ostler.sysroot.errors import EtcConflictError, NotBootedError, SysrootError
 from ostler.sysroot.lock import lock_sysroot
@@ -278,6 +281,43 @@ def test_an_upgrade_that_dies_on_the_way_is_taken_up_by_the_next(machine: Machin
         upgrade(machine.system, start_unit=fail)
     assert machine.state.staged is None
     assert run_upgrade(machine).state == "staged"
+
+
+def test_the_refs_that_no_version_follows_any_more_go(machine: Machine) -> None:
+    add_os(machine.remote, "2.0-rc", ref="web/testing")
+    switch(machine.system, "web/testing", start_unit=machine.start_unit)
+    finalize(machine.system)
+    machine.reboot()
+    for version in ("3.0-rc", "4.0-rc"):
+        add_os(machine.remote, version, ref="web/testing")
+        run_upgrade(machine)
+        finalize(machine.system)
+        machine.reboot()
+    add_os(machine.remote, "5.0-rc", ref="web/testing")
+    run_upgrade(machine)
+    remote = [ref for ref in machine.sysroot.repo.refs() if ":" in ref]
+    assert remote == ["ostler:web/testing"]
+
+
+def test_a_damaged_old_version_does_not_keep_a_new_one_out(machine: Machine) -> None:
+    update_to(machine, "2.0")
+    old = next(d for d in machine.state.deployments if d.version == "1.0")
+    repo = machine.sysroot.repo
+    tree = repo.load_commit(old.checksum).root_tree
+    repo.object_path(tree, ObjectType.DIRTREE).unlink()
+    add_os(machine.remote, "3.0")
+    said: list[Event] = []
+    assert upgrade(machine.system, start_unit=machine.start_unit, report=said.append).state == "staged"
+    assert any(isinstance(event, Warning) and "could not be removed" in event.message for event in said)
+
+
+def test_a_shutdown_that_cannot_get_the_lock_leaves_a_note(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    add_os(machine.remote, "2.0")
+    run_upgrade(machine)
+    monkeypatch.setattr(finalize_module, "LOCK_SECONDS", 0.1)
+    with lock_sysroot(machine.root), pytest.raises(BusyError):
+        finalize(machine.system)
+    assert read_status(machine.system).failure is not None
 
 
 def test_one_operation_at_a_time(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:

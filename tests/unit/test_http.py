@@ -319,3 +319,31 @@ def test_many_threads_fetch_at_once() -> None:
             thread.join()
     assert sorted(got) == sorted(f"/{n}".encode() for n in range(120))
     assert len(script.peers) <= 6
+
+
+@pytest.mark.parametrize("location", ["http://[bad/", "http://a..b/x", f"http://{'a' * 70}.example/x", "http://a:b/"])
+def test_a_redirect_to_what_is_no_address_is_final(location: str) -> None:
+    with (
+        scripted(lambda handler, n: send(handler, b"", 302, Location=location)) as script,
+        HttpFetcher(QUICK) as fetcher,
+    ):
+        with pytest.raises(NetworkError):
+            fetch_bytes(fetcher, script.url + "/a", limit=10)
+        assert not fetcher._pool.opened
+    assert script.asked == ["/a"]
+
+
+def test_a_query_that_is_not_ascii_is_quoted() -> None:
+    def answer(handler: Handler, n: int) -> None:
+        send(handler, b"fine") if "?" in handler.path else send(handler, b"", 302, Location="/x?\xe9=1&b=%20")
+
+    with scripted(answer) as script, HttpFetcher(QUICK) as fetcher:
+        assert fetch_bytes(fetcher, script.url + "/a", limit=10) == b"fine"
+    assert script.asked == ["/a", "/x?%C3%A9=1&b=%20"]
+
+
+@pytest.mark.parametrize("url", ["http://[bad/", "http://a..b/x", f"http://{'a' * 70}/", "http://a.example/\udce9"])
+def test_a_mistyped_address_is_refused_without_another_try(url: str) -> None:
+    options = HttpOptions(attempts=2, backoff_seconds=60.0)
+    with HttpFetcher(options) as fetcher, pytest.raises(NetworkError):
+        fetch_bytes(fetcher, url, limit=10)

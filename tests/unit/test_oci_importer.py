@@ -425,3 +425,63 @@ def test_descriptors_of_documents_keep_the_original_digest(tmp_path: Path) -> No
     assert documents is not None
     expected: Descriptor = built.layout.find("web")
     assert documents[0].descriptor.digest == expected.digest
+
+
+@pytest.mark.parametrize("how", ["missing", "partial"])
+def test_commits_that_are_missing_or_partial_are_made_again(tmp_path: Path, how: str) -> None:
+    built = build(tmp_path)
+    repo = new_repo(tmp_path / "host")
+    first = import_layout(repo, built.layout, "web", reference="oci:web")
+    layer = repo.resolve(blob_ref(built.layout.manifest("web").layers[0].digest))
+    for commit in (first.commit, layer):
+        if how == "partial":
+            repo.mark_partial(commit, True)
+        else:
+            repo.object_path(commit, ObjectType.COMMIT).unlink()
+    if how == "partial":
+        lost = load_commit_tree(repo, first.commit).lookup("usr/bin/sudo")
+        assert isinstance(lost, str)
+        repo.object_path(lost, ObjectType.FILE).unlink()
+    again = import_layout(repo, built.layout, "web", reference="oci:web")
+    assert (again.commit, again.layers_read) == (first.commit, 1)
+    assert fsck(repo) == []
+    assert not repo.is_partial(first.commit)
+    assert not repo.is_partial(layer)
+
+
+def with_diff_ids(built: Build, folder: Path, diff_ids: list[Json]) -> Layout:
+    """The same image with a config that says something else about its layers."""
+    manifest = built.layout.manifest("web")
+    layout = Layout.create(folder)
+    for layer in manifest.layers:
+        with built.layout.open_blob(layer) as file:
+            layout.add_document(layer.media_type, file.read())
+    with built.layout.open_blob(manifest.config) as file:
+        config = json.loads(file.read())
+    config["rootfs"]["diff_ids"] = diff_ids
+    body = {**json.loads(manifest.data), "config": layout.add_document(CONFIG, canonical_json(config)).to_json()}
+    layout.set_image("web", layout.add_document(MANIFEST, canonical_json(body)))
+    return layout
+
+
+def test_a_config_that_lies_about_its_layers_is_not_believed_because_they_are_there(tmp_path: Path) -> None:
+    built = build(tmp_path)
+    repo = new_repo(tmp_path / "host")
+    import_layout(repo, built.layout, "web", reference="oci:web")
+    lying = with_diff_ids(built, tmp_path / "lying", [digest_of(b"other")] * 3)
+    with pytest.raises(CorruptError, match="image config"):
+        import_layout(repo, lying, "web", reference="oci:lying")
+    assert set(images(repo)) == {"oci:web"}
+
+
+def test_the_layers_of_an_image_are_its_own_although_another_claimed_them(tmp_path: Path) -> None:
+    built = build(tmp_path)
+    repo = new_repo(tmp_path / "host")
+    other = recompressed(built, tmp_path / "other")
+    import_layout(repo, other, "web", reference="oci:other")
+    with built.layout.open_blob(built.layout.manifest("web").config) as file:
+        diff_ids = json.loads(file.read())["rootfs"]["diff_ids"]
+    lying = with_diff_ids(built, tmp_path / "lying", diff_ids[::-1])
+    import_layout(repo, lying, "web", reference="oci:lying")
+    result = import_layout(repo, built.layout, "web", reference="oci:web")
+    assert result.commit == built.commit

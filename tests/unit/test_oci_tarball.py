@@ -125,3 +125,19 @@ def test_an_object_that_was_cut_off_is_noticed(tmp_path: Path) -> None:
 def test_a_pax_record_states_its_own_length(key: bytes, size: int) -> None:
     record = pax_record(key, b"v" * size)
     assert int(record.partition(b" ")[0]) == len(record)
+
+
+@pytest.mark.parametrize("path", ["usr/bin/tool", "usr/exact", "etc/empty", "usr/lib/link"])
+def test_a_damaged_object_does_not_get_into_an_archive(tmp_path: Path, path: str) -> None:
+    repo = Repo.create(tmp_path / "repo", RepoMode.BARE_USER)
+    with repo.transaction() as transaction:
+        tree = sample(transaction)
+        other = transaction.write_file(FileMeta(0, 0, stat.S_IFREG | 0o644), b"z" * 512)
+        link = transaction.write_file(FileMeta(0, 0, stat.S_IFLNK | 0o777, target="elsewhere"), b"")
+    checksum = tree.lookup(path)
+    assert isinstance(checksum, str)
+    victim = repo.object_path(checksum, ObjectType.FILE)
+    victim.unlink()
+    victim.hardlink_to(repo.object_path(link if path.endswith("link") else other, ObjectType.FILE))
+    with pytest.raises(CorruptError, match=checksum):
+        b"".join(iterate_tar(repo, tree))

@@ -2,7 +2,10 @@
 
 import os
 import stat
+import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -211,3 +214,27 @@ def test_summaries_list_own_refs_with_time_and_version(tmp_path: Path) -> None:
     assert not write_summary(repo, timestamp=4)
     (repo.path / "summary").write_bytes(b"garbage")
     assert write_summary(repo, timestamp=5)
+
+
+def test_a_summary_has_the_refs_of_all_who_publish_at_once(
+    source: Repo, destination: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish_folder(source, REFS, destination)
+    real = publishing.write_summary
+    waiting = threading.Event()
+
+    def summary(repo: Repo, *, timestamp: int | None = None) -> bool:
+        assert not waiting.is_set(), "another is at refs and summary"
+        waiting.set()
+        time.sleep(0.1)
+        waiting.clear()
+        return real(repo, timestamp=timestamp)
+
+    monkeypatch.setattr(publishing, "write_summary", summary)
+    names = [f"web/{number}" for number in range(4)]
+    with ThreadPoolExecutor(len(names)) as pool:
+        for future in [
+            pool.submit(publish_folder, source, {name: "ostler/machine/web"}, destination) for name in names
+        ]:
+            future.result()
+    assert set(summary_of(destination).refs) == {*REFS, *names}

@@ -444,3 +444,12 @@ def test_a_local_pull_verifies_what_it_copies(tmp_path: Path) -> None:
         pull(repo, source.path, ["x"])
     assert str(source.path) in caught.value.message
     assert not repo.has(commit, ObjectType.COMMIT)
+
+
+def test_a_commit_of_unreasonable_size_is_not_read(repo: Repo, published: Published, fetcher: HttpFetcher) -> None:
+    path = object_file(published.repo, published.commit, ObjectType.COMMIT)
+    path.unlink()
+    with path.open("wb") as file:
+        file.truncate(16 * 1024 * 1024 + 1)
+    with pytest.raises(NetworkError, match="longer than"):
+        pull(repo, "origin", ["web/stable"], fetcher=fetcher)

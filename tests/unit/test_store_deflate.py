@@ -87,3 +87,32 @@ def test_a_bomb_is_stopped_at_its_stated_size() -> None:
     data = bomb.compress(bytes(200_000_000)) + bomb.flush()
     with pytest.raises(CorruptError, match="larger"):
         deflate.InflateReader(io.BytesIO(data), 1000).readall()
+
+
+@pytest.mark.parametrize("size", [0, 1, 100_000, 3_000_000])
+def test_input_without_end_is_stopped_soon_after_the_content(size: int) -> None:
+    class Endless(io.RawIOBase):
+        given = 0
+
+        def read(self, size: int = -1) -> bytes:
+            data = bytes.fromhex("000000ffff") * (size // 5)  # empty stored blocks
+            self.given += len(data)
+            return data
+
+    source = Endless()
+    with pytest.raises(CorruptError, match="longer"):
+        deflate.InflateReader(source, size).readall()  # type: ignore[arg-type]
+    assert source.given <= size * 9 // 8 + 64 * 1024 + 2 * deflate.CHUNK
+
+
+@pytest.mark.parametrize("strategy", [zlib.Z_DEFAULT_STRATEGY, zlib.Z_HUFFMAN_ONLY, zlib.Z_FIXED])
+@pytest.mark.parametrize("level", [0, 1, 9])
+def test_the_longest_that_zlib_makes_is_read(strategy: int, level: int) -> None:
+    content = bytes(range(144, 256)) * 30_000  # 9 bits each in the fixed code
+    for flush_every in (len(content), 16 * 1024):
+        packer = zlib.compressobj(level, zlib.DEFLATED, -15, 1, strategy)
+        data = b"".join(
+            packer.compress(content[at : at + flush_every]) + packer.flush(zlib.Z_SYNC_FLUSH)
+            for at in range(0, len(content), flush_every)
+        )
+        assert deflate.InflateReader(io.BytesIO(data + packer.flush()), len(content)).readall() == content

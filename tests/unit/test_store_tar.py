@@ -8,6 +8,7 @@ from store_samples import BIG, make_tree, tar_of
 
 from ostler.errors import CorruptError
 from ostler.formats.objects import DirMeta, FileMeta
+from ostler.store import ingest_tar as ingest_tar_module
 from ostler.store.errors import UnsupportedFileError
 from ostler.store.ingest import Meta, ingest_directory, ingest_tar
 from ostler.store.repo import Repo, RepoMode
@@ -141,3 +142,11 @@ def test_a_malformed_archive_adds_nothing(repo: Repo) -> None:
     with pytest.raises(CorruptError), repo.transaction() as transaction:
         ingest_tar(transaction, io.BytesIO(data[: len(data) // 2]))
     assert list(repo.objects()) == []
+
+
+def test_directories_that_are_only_implied_are_counted(repo: Repo, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ingest_tar_module, "MAX_IMPLIED", 20)
+    listed = [member(f"d{number}", tarfile.DIRTYPE) for number in range(50)]
+    assert len(ingest(repo, *listed, member("a/b/c"), member("a/b/d")).dirs) == 51
+    with pytest.raises(CorruptError, match="more than 20 directories"):
+        ingest(repo, member("a/" * 12 + "x"), member("b/" * 12 + "x"))

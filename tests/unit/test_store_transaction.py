@@ -1,5 +1,6 @@
 import io
 import os
+import shutil
 import subprocess
 import sys
 import zlib
@@ -11,7 +12,9 @@ from store_samples import BIG, NOISE
 
 from ostler.errors import CorruptError, NoSpaceError
 from ostler.formats import filez
-from ostler.formats.objects import Checksum, DirTree, FileMeta, ObjectType, checksum_of
+from ostler.formats.gvariant import Variant
+from ostler.formats.objects import Checksum, Commit, DirTree, FileMeta, ObjectType, checksum_of
+from ostler.store import staging
 from ostler.store.errors import ChecksumMismatchError
 from ostler.store.repo import Repo, RepoMode
 from ostler.store.transaction import Transaction
@@ -230,3 +233,35 @@ def test_bare_user_keeps_files_readable_and_free_of_set_id_bits(tmp_path: Path) 
         checksum = transaction.write_file(FileMeta(5, 6, 0o104000, ((b"user.x", b"1"),)), b"x")
     assert repo.object_path(checksum, ObjectType.FILE).stat().st_mode & 0o7777 == 0o400
     assert repo.file_meta(checksum) == FileMeta(5, 6, 0o104000, ((b"user.x", b"1"),))
+
+
+def test_a_staged_commit_is_not_taken_over(repo: Repo) -> None:
+    with pytest.raises(RuntimeError), repo.transaction(resumable=True) as transaction:
+        tree = transaction.write_metadata(DirTree())
+        commit = transaction.write_metadata(Commit(tree, tree, 0))
+        transaction.write_detached(commit, {})
+        transaction.write_detached(commit, {"a": Variant("s", "b")})
+        raise RuntimeError
+    with repo.transaction() as transaction:
+        assert transaction.has(tree, ObjectType.DIRTREE)
+        assert not transaction.has(commit, ObjectType.COMMIT)
+    assert list(repo.objects()) == [(tree, ObjectType.DIRTREE)]
+
+
+def test_a_stage_that_its_owner_removes_meanwhile_is_passed_over(repo: Repo, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(RuntimeError), repo.transaction(resumable=True) as transaction:
+        transaction.write_file(FILE, b"x")
+        raise RuntimeError
+    gone = Path(transaction._stage)
+    real = staging.try_lock
+
+    def try_lock(fd: int, *, exclusive: bool) -> bool:
+        if gone.exists():
+            shutil.rmtree(gone)
+        return real(fd, exclusive=exclusive)
+
+    monkeypatch.setattr(staging, "try_lock", try_lock)
+    with repo.transaction() as transaction:
+        assert Path(transaction._stage).is_dir()
+        transaction.write_file(FILE, b"y")
+    assert left_over(repo) == []

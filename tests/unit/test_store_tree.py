@@ -5,7 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ostler.errors import CorruptError
-from ostler.formats.objects import Checksum, DirMeta
+from ostler.formats.objects import Checksum, DirMeta, DirTree
+from ostler.store import tree as tree_module
 from ostler.store.commit import commit_tree
 from ostler.store.errors import StoreError
 from ostler.store.repo import Repo, RepoMode
@@ -90,3 +91,17 @@ def test_equal_arguments_give_equal_commits(tmp_path: Path) -> None:
             commits.add(commit_tree(transaction, Directory(), timestamp=7, subject="s", body="b"))
         assert load_commit_tree(repo, next(iter(commits))) == Directory()
     assert len(commits) == 1
+
+
+def test_a_tree_of_few_objects_that_stands_for_too_many_directories_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tree_module, "MAX_TREE_ENTRIES", 1000)
+    repo = Repo.create(tmp_path, RepoMode.ARCHIVE)
+    with repo.transaction() as transaction:
+        meta = transaction.write_metadata(DirMeta(0, 0, 0o40755))
+        tree = transaction.write_metadata(DirTree())
+        for _ in range(4):
+            tree = transaction.write_metadata(DirTree(dirs=tuple((f"{n}", tree, meta) for n in range(10))))
+    with pytest.raises(CorruptError, match="more than 1000"):
+        load_tree(repo, tree, meta)

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from ostler.vm.accelerator import KVM, TCG, check_emulation, parse_version, probe_rom
-from ostler.vm.command import VmRequest, build_command
+from ostler.vm.command import VmRequest, build_command, disk_format
 from ostler.vm.errors import FirmwareMissingError, QemuTooOldError, VmError
 from ostler.vm.firmware import find_firmware, fresh_variables
 
@@ -42,8 +42,8 @@ def test_uefi_adds_read_only_code_and_variables_of_the_machines_own() -> None:
     assert not any("pflash" in word for word in build_command(REQUEST, TCG, None))
 
 
-def test_the_disks_format_follows_from_its_name_and_commas_in_paths_are_escaped() -> None:
-    argv = build_command(VmRequest(Path("/a,b/web.qcow2")), TCG, None)
+def test_the_disks_format_is_told_to_qemu_and_commas_in_paths_are_escaped() -> None:
+    argv = build_command(VmRequest(Path("/a,b/web.qcow2"), format="qcow2"), TCG, None)
     assert "format=qcow2" in option(argv, "-drive")
     assert option(argv, "-drive").endswith("file=/a,,b/web.qcow2")
 
@@ -92,3 +92,11 @@ def test_firmware_is_found_as_a_pair_and_its_variables_are_copied(tmp_path: Path
     own = fresh_variables(template, tmp_path / "own")
     assert (code.name, own.read_bytes()) == ("code", b"v")
     own.write_bytes(b"changed")
+
+
+def test_the_disks_format_is_known_by_its_content_whatever_its_name(tmp_path: Path) -> None:
+    disk = tmp_path / "web.raw"
+    disk.write_bytes(b"QFI\xfb" + bytes(100))
+    assert disk_format(disk) == "qcow2"
+    disk.write_bytes(bytes(100))
+    assert disk_format(disk) == "raw"

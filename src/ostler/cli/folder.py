@@ -52,8 +52,9 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]", co
     )
     add_folder_argument(parser)
     parser.add_argument("--explain", action="store_true", help="say for each step why it ran or not")
-    parser.add_argument("--dry-run", action="store_true", help="say which steps would run, and run none")
-    parser.add_argument("--locked", action="store_true", help="fail if ostler.lock would have to change")
+    how = parser.add_mutually_exclusive_group()
+    how.add_argument("--dry-run", action="store_true", help="say which steps would run, and run none")
+    how.add_argument("--locked", action="store_true", help="fail if ostler.lock would have to change")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     parser.set_defaults(handler=build)
 

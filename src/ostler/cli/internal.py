@@ -9,7 +9,7 @@ from ostler.errors import ExitCode
 
 def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]", common: argparse.ArgumentParser) -> None:
     """Add the commands."""
-    parser = commands.add_parser("internal", parents=[common], description="What the units in the image call.")
+    parser = commands.add_parser("internal", description="What the units in the image call.")
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
     action = actions.add_parser(
         "finalize", parents=[common], help="write the staged deployment's boot entry, at shutdown"

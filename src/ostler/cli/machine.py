@@ -22,7 +22,7 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]", co
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_folder_argument(parser)
-    parser.add_argument("--format", choices=("raw", "qcow2"), default="raw", help="the file's format (default: raw)")
+    parser.add_argument("--format", choices=("raw", "qcow2"), help="the file's format (default: by the name, else raw)")
     parser.add_argument(
         "-o", "--output", type=Path, metavar="FILE", help="the file (default: build/NAME.raw or .qcow2)"
     )

@@ -74,6 +74,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"ostler {__version__}")
         return ExitCode.OK
     signal.signal(signal.SIGTERM, _interrupt)
+    os.umask(0o022)  # what is built must not depend on it, and what is on a machine be readable by its users
     parser = build_parser()
     options = parser.parse_args(arguments)
     if options.command is None:

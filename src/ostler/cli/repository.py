@@ -18,11 +18,10 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]", co
     """Add the commands."""
     parser = commands.add_parser(
         "repo",
-        parents=[common],
         help="look into and check an OSTree repository",
         description="Works on any OSTree repository of mode bare, bare-user or archive.",
         epilog="examples:\n  ostler repo refs\n  ostler repo ls web/stable /usr/bin\n"
-        "  ostler repo --repo build/www diff web/stable^ web/stable\n  ostler repo fsck",
+        "  ostler repo diff OLD NEW\n  ostler repo fsck",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(

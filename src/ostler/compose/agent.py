@@ -133,5 +133,4 @@ def install_units(editor: TreeEditor, files: Mapping[str, bytes]) -> None:
         if "/" not in name and not units.parse_install(text).empty:
             units.enable(editor, [Item(name, "the agent", 1)])
     for name in MASKED:
-        if editor.exists(f"{units.UNIT_HOME}/{name}"):
-            editor.symlink(f"{units.UNIT_HOME}/{name}", "/dev/null")
+        editor.symlink(f"{units.UNIT_HOME}/{name}", "/dev/null")

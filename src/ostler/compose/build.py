@@ -107,7 +107,7 @@ class _Build:
                 raise _Stop
             self.report(Started(name, planned.reason))
             found = make(key)
-            self.report(Finished(name, f"{time.monotonic() - started:.1f} s"))
+            self.report(Finished(name))
         else:
             self.report(Finished(name, "cached"))
         assert found is not None
@@ -228,6 +228,8 @@ class _Build:
 
     def _files(self) -> None:
         inputs = files.files_inputs(self.definition, self.identity())
+        if self.definition.version is None:
+            inputs["time of the lock"] = str(self.lock.created)
         version = self.definition.version or default_version(self.lock.created, step_key(FILES, inputs))
 
         def make(key: str) -> Checksum:
@@ -324,7 +326,8 @@ def plan_build(definition: Definition, lock: Lock | None, cache: Cache) -> Build
     except _Stop:
         names = [step.name for step in run.planned]
         behind = STEPS[STEPS.index(names[-1]) + 1 :]
-        wanted = {PACKAGES: bool(lock.folder.packages), CONTAINERFILE: definition.containerfile is not None}
+        has_packages = bool(lock.folder.packages or definition.packages_remove)
+        wanted = {PACKAGES: has_packages, CONTAINERFILE: definition.containerfile is not None}
         return BuildPlan(tuple(run.planned), tuple(name for name in behind if wanted.get(name, True)))
     return BuildPlan(tuple(run.planned))
 

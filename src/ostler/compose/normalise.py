@@ -145,16 +145,17 @@ def enablement(tree: TreeEditor) -> None:
     """What package scripts or a Containerfile enabled in /etc is enabled below /usr, and so updates with the image."""
     for source, home in (("etc/systemd/system", SYSTEM_UNITS), ("etc/systemd/user", USER_UNITS)):
         for path, target in list(_links(tree, source)):
-            tree.remove(path)
             relative = path.removeprefix(source + "/")
             unit = basename(target)
             if unit in data.NOT_ENABLED or basename(relative) in data.NOT_ENABLED:
-                continue
-            if target == "/dev/null":
+                tree.remove(path)
+            elif target == "/dev/null":
+                tree.remove(path)
                 tree.symlink(f"{home}/{relative}", target)
-                continue
-            if tree.exists(f"{home}/{unit}"):
+            elif tree.exists(f"{home}/{unit}"):
+                tree.remove(path)
                 tree.symlink(f"{home}/{relative}", relpath(f"{home}/{unit}", dirname(f"{home}/{relative}")))
+            # else the unit itself lies in /etc or elsewhere: only the link there enables it
         for name in tree.names(source):
             found = tree.directory(f"{source}/{name}")
             if found is not None and not found.files and not found.dirs:

@@ -38,6 +38,8 @@ def outdated(definition: Definition, lock: Lock | None) -> list[str]:
         reasons.append("the base asks for other packages")
     if lock.folder.recipe != folder_recipe(definition):
         reasons.append("the lists of packages changed")
+    if definition.mirrors and _public(archives_for(definition.base.suite, named_sources(definition))) != lock.mirrors:
+        reasons.append("`mirror` in ostler.toml changed")
     return reasons
 
 
@@ -84,9 +86,9 @@ def resolve(
         folder = _resolve_folder(definition, apt, cache, pinned, base, fetcher, report)
     renewed = Lock(
         created=lock.created if lock is not None else moment,
-        mirrors=tuple(replace(archive, uri=strip_credentials(archive.uri)) for archive in archives),
-        base=base,
-        folder=folder,
+        mirrors=_public(archives),
+        base=_in_archives(base, archives),
+        folder=_in_archives(folder, archives),
         users=lock.users if lock is not None else {},
         groups=lock.groups if lock is not None else {},
     )
@@ -103,6 +105,22 @@ def fetch_archives(definition: Definition, lock: Lock) -> tuple[Archive, ...]:
     else:
         own = builder_archives(definition.base.suite)
     return (*own, *lock.mirrors)
+
+
+def _public(archives: Sequence[Archive]) -> tuple[Archive, ...]:
+    """The archives as the lock has them: sorted, and without passwords."""
+    plain = (replace(archive, uri=strip_credentials(archive.uri)) for archive in archives)
+    return tuple(sorted(plain, key=lambda archive: archive.name))
+
+
+def _in_archives(locked: LockedSet, archives: Sequence[Archive]) -> LockedSet:
+    """The set with packages that were locked from an archive no longer named ascribed to the first; all are asked."""
+    names = {archive.name for archive in archives}
+    if not archives or all(package.archive in names for package in locked.packages):
+        return locked
+    first = archives[0].name
+    moved = (p if p.archive in names else replace(p, archive=first) for p in locked.packages)
+    return replace(locked, packages=tuple(moved))
 
 
 def named_sources(definition: Definition) -> list[Source]:

@@ -201,10 +201,11 @@ def lay_out(request: DiskRequest, commit: str, contents: Contents) -> DiskPlan:
             f"the root file system cannot be {request.filesystem!r}",
             hint='write `filesystem = "ext4"` under [disk]: only that can be filled without root and mount',
         )
-    if contents.boot > (BOOT_MIB - BOOT_JOURNAL_MIB) * MIB // 3:
+    pairs = request.keep + 1  # an update writes the new pair before it removes an old one
+    if contents.boot > (BOOT_MIB - BOOT_JOURNAL_MIB) * MIB // pairs:
         raise DiskSizeError(
-            f"kernel and initramfs take {_size(contents.boot)}; /boot of {BOOT_MIB} MiB must hold three such pairs",
-            hint="leave drivers out of the initramfs (etc/dracut.conf.d)",
+            f"kernel and initramfs take {_size(contents.boot)}; /boot of {BOOT_MIB} MiB must hold {pairs} such pairs",
+            hint="lower `keep` in [update], or leave drivers out of the initramfs (etc/dracut.conf.d)",
         )
     if contents.esp > (ESP_MIB - 2) * MIB:
         raise DiskSizeError(f"the boot loader takes {_size(contents.esp)}, the ESP has {ESP_MIB} MiB")

@@ -28,6 +28,11 @@ from ostler.errors import CorruptError
 MAX_DEPTH = 64
 """Containers and variants may be nested this deep; OSTree's own formats need 7."""
 
+MAX_VARIANTS = 16
+"""Variants may be nested this deep in each other: each level copies what it holds."""
+
+_VARIANT_LEVELS = MAX_DEPTH // MAX_VARIANTS
+
 
 class FormatError(CorruptError):
     """Bytes are not a well-formed value of the format they claim to be."""
@@ -147,7 +152,7 @@ class _AnyType(Type):
             type_string = data[split + 1 :].decode("ascii")
         except UnicodeDecodeError as error:
             raise GVariantError("the type of a variant is not ASCII") from error
-        return Variant(type_string, parse_type(type_string).decode(data[:split], depth + 1))
+        return Variant(type_string, parse_type(type_string).decode(data[:split], depth + _VARIANT_LEVELS))
 
 
 class _Bytes(Type):

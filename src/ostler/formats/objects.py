@@ -26,6 +26,9 @@ Xattrs: TypeAlias = tuple[tuple[bytes, bytes], ...]
 MAX_METADATA_SIZE = 128 * 1024 * 1024
 """The largest metadata object in bytes, as in libostree."""
 
+MAX_TARGET = 4095
+"""The longest target of a symlink in bytes, as in Linux."""
+
 EMPTY_TREE = Checksum("6e340b9cffb37a989ca544e6bb780a2c78901d3fb33738768511a30617afa01d")
 """The dirtree of an empty directory."""
 
@@ -163,6 +166,7 @@ class FileMeta:
         _check_mode(self.mode, directory=False)
         if bool(self.target) != self.is_symlink:
             raise FormatError("a symlink needs a target and a regular file must have none")
+        _check_target(self.target)
         numbers = (_swap(self.uid), _swap(self.gid), _swap(self.mode))
         return (*numbers, 0, self.target, _encode_xattrs(self.xattrs))
 
@@ -174,6 +178,7 @@ def file_meta_from(fields: tuple[Any, ...]) -> FileMeta:
     _check_mode(meta.mode, directory=False)
     if rdev or bool(target) != meta.is_symlink:
         raise FormatError("a file header names a device, a symlink without target or a target without symlink")
+    _check_target(target)
     return meta
 
 
@@ -188,6 +193,11 @@ def _check_mode(mode: int, *, directory: bool) -> None:
     good = kind == stat.S_IFDIR if directory else kind in (stat.S_IFREG, stat.S_IFLNK)
     if not good or mode & ~0o177777:
         raise FormatError(f"mode {mode:o} is not that of a {'directory' if directory else 'regular file or symlink'}")
+
+
+def _check_target(target: str) -> None:
+    if len(target.encode(errors="surrogatepass")) > MAX_TARGET:
+        raise FormatError(f"the symlink target {target[:80]!r}… is longer than {MAX_TARGET} bytes")
 
 
 def check_name(name: str) -> str:

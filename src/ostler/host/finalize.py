@@ -1,7 +1,9 @@
 """What happens to a staged version at shutdown: /etc is carried over, then its boot entry is written."""
 
+from contextlib import suppress
 from pathlib import Path
 
+from ostler.errors import OstlerError
 from ostler.host.config import read_update_config
 from ostler.host.system import System, as_system
 from ostler.io.files import atomic_write
@@ -29,21 +31,32 @@ def finalize(
     status`. `seal` (by default on the live machine only) makes the new deployment's root immutable.
     """
     system = as_system(where)
-    with system.changing(timeout_seconds=LOCK_SECONDS) as (sysroot, state, _):
-        if state.staged is None:
-            return None
-        if state.staged.locked:
-            report(Warning("the staged version is held back, so it is not made the default"))
-            return None
-        stamp = sysroot.boot / FAILURE_STAMP
-        try:
+    stamp = system.load()[0].boot / FAILURE_STAMP
+    try:
+        with system.changing(timeout_seconds=LOCK_SECONDS) as (sysroot, state, _):
+            if state.staged is None:
+                return None
+            if state.staged.locked:
+                report(Warning("the staged version is held back, so it is not made the default"))
+                return None
             done = _finalize(system, sysroot, state, state.staged, report, system.live if seal is None else seal, step)
-        except Exception as error:
+            stamp.unlink(missing_ok=True)
+    except BaseException as error:  # also the signal of a unit that took too long
+        with suppress(OSError):  # a full /boot must not hide the reason
             stamp.parent.mkdir(exist_ok=True)
-            atomic_write(stamp, f"{error}\n".encode())
-            raise
-        stamp.unlink(missing_ok=True)
-        return done
+            atomic_write(stamp, f"{error or type(error).__name__}\n".encode())
+        raise
+    _tidy(system, report, step)
+    return done
+
+
+def _tidy(system: System, report: Reporter, step: Hook) -> None:
+    """Remove what the new order no longer needs; the next upgrade does it if this fails."""
+    try:
+        with system.changing(timeout_seconds=LOCK_SECONDS) as (sysroot, state, _):
+            clean_up(sysroot, state, step=step)
+    except OstlerError as error:
+        report(Warning(f"old versions could not be removed: {error.message}", error.hint))
 
 
 def _finalize(
@@ -71,7 +84,6 @@ def _finalize(
     keep = read_update_config(sysroot.root_of(new)).keep
     kept = deployments_to_keep(state, new, merge, keep=keep)
     write_boot(sysroot, plan_for(sysroot, state, (new, *kept)), step=step)
-    clean_up(sysroot, sysroot.load(), step=step)
     report(Finished("boot entries"))
     return new
 

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ostler.errors import BusyError, CorruptError, NotFoundError
 from ostler.formats.keyfile import Keyfile
 from ostler.formats.objects import Checksum
 from ostler.formats.refs import join_refspec
@@ -12,7 +13,7 @@ from ostler.host.cleanup import clean_and_prune
 from ostler.host.config import read_update_config
 from ostler.host.packages import compare_trees, diff_json
 from ostler.host.system import FINALIZE_UNIT, System
-from ostler.io.progress import Finished, Reporter, Step, silent
+from ostler.io.progress import Finished, Reporter, Step, Warning, silent
 from ostler.packages.difference import PackageDiff
 from ostler.sysroot.cleanup import clean_up, remove_deployment
 from ostler.sysroot.deploy import (
@@ -123,7 +124,10 @@ def fetch_and_stage(
     there = already_there(state, commit, target.refspec)
     if there is not None:
         return UpgradeResult(False, target.refspec, there[1].version, commit, there[0])
-    clean_and_prune(sysroot, state)
+    try:
+        clean_and_prune(sysroot, state, refs_in_use={target.refspec})
+    except (CorruptError, NotFoundError, BusyError) as error:  # a damaged old version must not keep a new one out
+        report(Warning(f"old objects could not be removed: {error.message}", error.hint))
     pulled = pull(sysroot.repo, target.remote, [target.ref], fetcher=fetcher, report=report)
     commit = pulled.refs[target.ref]
     new = stage(system, sysroot, state, commit, target.origin, start_unit=start_unit, report=report, step=step)

@@ -262,7 +262,8 @@ class HttpFetcher:
     def _request(
         self, origin: _Origin, parts: SplitResult, headers: Mapping[str, str], shown: str
     ) -> tuple[http.client.HTTPConnection, http.client.HTTPResponse]:
-        target = urlunsplit(("", "", quote(parts.path, safe="/%:@!$&'()*+,;=~") or "/", parts.query, ""))
+        query = quote(parts.query, safe="/?%:@!$&'()*+,;=~[]")
+        target = urlunsplit(("", "", quote(parts.path, safe="/%:@!$&'()*+,;=~") or "/", query, ""))
         if self._proxy is not None and origin.scheme == "http":
             target = f"http://{origin}{target}"
             if self._proxy.username is not None:
@@ -282,6 +283,10 @@ class HttpFetcher:
                 if reused and not isinstance(error, TimeoutError) and not self._pool.closed.is_set():
                     continue
                 raise _connection_error(shown, origin, error) from error
+            except ValueError as error:  # such as a host name with a label that is empty or too long
+                if connection is not None:
+                    self._give_back(origin, connection, keep=False)
+                raise NetworkError(f"{shown!r} cannot be asked for: {error}", hint="check the address") from error
 
     def _idle(self, origin: _Origin) -> http.client.HTTPConnection | None:
         with self._pool.lock:
@@ -340,6 +345,7 @@ def redact(url: str) -> str:
 
 def _parse(url: str) -> tuple[_Origin, SplitResult]:
     try:
+        url.encode()
         parts = urlsplit(url)
         port = parts.port
     except ValueError as error:
@@ -357,8 +363,12 @@ def _basic(parts: SplitResult) -> str:
 def _redirected(url: str, location: str | None, shown: str) -> str:
     if not location:
         raise NetworkError(f"{shown}: the server redirects to nowhere")
-    target = urljoin(url, location)
-    if urlsplit(url).scheme == "https" and urlsplit(target).scheme != "https":
+    try:
+        target = urljoin(url, location)
+        secure = urlsplit(target).scheme == "https"
+    except ValueError as error:
+        raise NetworkError(f"{shown}: the server redirects to {location!r}, which is not a URL: {error}") from error
+    if urlsplit(url).scheme == "https" and not secure:
         raise NetworkError(f"{shown}: the server redirects from https to {redact(target)}, which is not followed")
     return target
 

@@ -8,7 +8,6 @@ Each layer becomes a commit under `ostree/container/blob/…`: `etc` is `usr/etc
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ostler.errors import NotFoundError
 from ostler.formats.gvariant import Variant
 from ostler.formats.objects import Checksum, DirMeta, FileMeta
 from ostler.io.progress import Finished, Progress, Reporter, Step, silent
@@ -16,9 +15,16 @@ from ostler.oci import escape
 from ostler.oci.blobs import BlobSource, read_document
 from ostler.oci.descriptor import Descriptor, Digest, OciFormatError
 from ostler.oci.layout import Layout, Manifest
-from ostler.oci.metadata import IMPORTER_KEY, IMPORTER_VERSION, image_commit_metadata, image_labels, image_timestamp
+from ostler.oci.metadata import (
+    DIFF_ID_KEY,
+    IMPORTER_KEY,
+    IMPORTER_VERSION,
+    image_commit_metadata,
+    image_labels,
+    image_timestamp,
+)
 from ostler.oci.reading import LAYER_LIMIT, open_layer
-from ostler.oci.stored import commit_of_image, commits_by_diff_id, layers_with_diff_ids
+from ostler.oci.stored import commit_of_image, commits_by_diff_id, complete_commit, diff_id_of, layers_with_diff_ids
 from ostler.store.commit import commit_tree
 from ostler.store.ingest import ingest_tar
 from ostler.store.layers import EMPTIED, WHITEOUT_PREFIX, bootable_tree, merge_layers
@@ -84,6 +90,7 @@ def import_image(
         tree = machine_tree(repo, [load_commit_tree(repo, commit) for commit in commits])
         commit = commit_for_image(transaction, tree, manifest.data, config_bytes)
         transaction.set_ref(ref, commit)
+    repo.mark_partial(commit, False)
     return ImportResult(commit, manifest.descriptor.digest, importer.layers_read, importer.bytes_read)
 
 
@@ -188,10 +195,9 @@ class _LayerImporter:
 
     def commit_of(self, layer: Descriptor, diff_id: Digest) -> Checksum:
         ref = escape.blob_ref(layer.digest)
-        try:
-            return self._repo.resolve(ref)
-        except NotFoundError:
-            pass
+        present = complete_commit(self._repo, ref)
+        if present is not None and diff_id_of(self._repo, present) in (None, diff_id):
+            return present
         known = self._by_diff_id.get(diff_id)
         if known is not None:
             self._repo.set_ref(ref, known)
@@ -199,9 +205,10 @@ class _LayerImporter:
         self._report(Step("import layer", layer.digest))
         with self._repo.transaction() as transaction:
             tree = bootable_layer(read_layer(transaction, self._source, layer, diff_id, limit=self._limit))
-            metadata = {IMPORTER_KEY: Variant("s", IMPORTER_VERSION)}
+            metadata = {IMPORTER_KEY: Variant("s", IMPORTER_VERSION), DIFF_ID_KEY: Variant("s", diff_id)}
             commit = commit_tree(transaction, tree, timestamp=self._timestamp, metadata=metadata)
             transaction.set_ref(ref, commit)
+        self._repo.mark_partial(commit, False)
         self.layers_read += 1
         self.bytes_read += layer.size
         self._by_diff_id[diff_id] = commit

@@ -16,6 +16,8 @@ CONFIG_KEY = "ostree.container.image-config"
 IMPORTER_KEY = "ostree.importer.version"
 IMPORTER_VERSION = "ostler-1"
 """Counts changes of the mapping from images to commits; Ostler's own version would make equal images differ."""
+DIFF_ID_KEY = "ostler.diff-id"
+"""In the commit of a layer: the digest that it was verified to have uncompressed."""
 
 CREATED = "org.opencontainers.image.created"
 VERSION = "org.opencontainers.image.version"

@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 
 from ostler.errors import NotFoundError
-from ostler.formats.objects import Checksum
+from ostler.formats.objects import Checksum, ObjectType
 from ostler.oci import escape
 from ostler.oci.descriptor import MANIFEST, Descriptor, Digest, OciFormatError, parse_digest, parse_json_object
 from ostler.oci.layout import Manifest, parse_manifest
-from ostler.oci.metadata import CONFIG_KEY, MANIFEST_DIGEST_KEY, MANIFEST_KEY, text_of
+from ostler.oci.metadata import CONFIG_KEY, DIFF_ID_KEY, MANIFEST_DIGEST_KEY, MANIFEST_KEY, text_of
 from ostler.store.repo import Repo
 
 
@@ -37,16 +37,29 @@ def image_documents(repo: Repo, commit: Checksum) -> tuple[Manifest, bytes] | No
 
 
 def commits_by_diff_id(repo: Repo) -> dict[Digest, Checksum]:
-    """The layer commits of all imported images by diff_id: a layer compressed anew is still the same layer."""
+    """The layer commits by the diff_id they were verified to have: a layer compressed anew is still the same layer."""
     found: dict[Digest, Checksum] = {}
-    blobs = repo.refs(escape.BLOB_PREFIX)
-    for commit in images(repo).values():
-        documents = image_documents(repo, commit)
-        for layer, diff_id in layers_with_diff_ids(*documents) if documents else ():
-            present = blobs.get(escape.blob_ref(layer.digest))
-            if present is not None:
-                found[diff_id] = present
+    for ref in repo.refs(escape.BLOB_PREFIX):
+        commit = complete_commit(repo, ref)
+        diff_id = None if commit is None else diff_id_of(repo, commit)
+        if commit is not None and diff_id is not None:
+            found[diff_id] = commit
     return found
+
+
+def diff_id_of(repo: Repo, commit: Checksum) -> Digest | None:
+    """The diff_id that the layer of a layer commit was verified to have; None if the commit does not record one."""
+    text = text_of(repo.load_commit(commit).metadata, DIFF_ID_KEY)
+    return None if text is None else parse_digest(text)
+
+
+def complete_commit(repo: Repo, ref: str) -> Checksum | None:
+    """The commit that `ref` names, unless there is none, or it is missing, or parts of it are known to be missing."""
+    try:
+        commit = repo.resolve(ref)
+    except NotFoundError:
+        return None
+    return commit if repo.has(commit, ObjectType.COMMIT) and not repo.is_partial(commit) else None
 
 
 def remove_unused_layers(repo: Repo, also: Sequence[Checksum] = ()) -> int:
@@ -83,9 +96,8 @@ def layers_with_diff_ids(manifest: Manifest, config_bytes: bytes) -> list[tuple[
 
 def commit_of_image(repo: Repo, ref: str, digest: Digest) -> Checksum | None:
     """The commit that the image ref `ref` names, if it was made of the manifest with this digest."""
-    try:
-        commit = repo.resolve(ref)
-    except NotFoundError:
+    commit = complete_commit(repo, ref)
+    if commit is None:
         return None
     stored = repo.load_commit(commit).metadata
     return commit if text_of(stored, MANIFEST_DIGEST_KEY) == digest else None

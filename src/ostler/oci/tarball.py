@@ -79,7 +79,7 @@ def _entries(tree: Directory, prefix: bytes) -> Iterator[tuple[bytes, Directory 
 
 
 def _file(repo: Repo, path: bytes, checksum: Checksum) -> Iterator[bytes]:
-    meta, size, content = repo.open_file_object(checksum)
+    meta, size, content = repo.open_file_object(checksum, verify=True)
     with content:
         yield file_header(path, meta, size)
         left = size
@@ -92,6 +92,11 @@ def _file(repo: Repo, path: bytes, checksum: Checksum) -> Iterator[bytes]:
                 )
             left -= len(data)
             yield data
+        if content.read(1):  # at the end, and only there, the object is checked
+            raise CorruptError(
+                f"the object {checksum} ({path.decode()}) of {repo.path} is longer than it should be",
+                hint="run `ostler repo fsck` on that repository",
+            )
     if size % BLOCK:
         yield _ZEROS[size % BLOCK :]
 

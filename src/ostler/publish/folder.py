@@ -13,9 +13,13 @@ from ostler.io.files import space_errors
 from ostler.io.progress import Reporter, silent
 from ostler.store.content import RepoMode
 from ostler.store.copy import CopyPlan, LocalPath, plan_copy, worker_count
+from ostler.store.lock import locked
 from ostler.store.repo import Repo
 from ostler.store.summary import write_summary
 from ostler.store.transfer import Wanted, check_binding, transfer
+
+_LOCK = ".publish-lock"
+_LOCK_SECONDS = 300
 
 
 class PublishError(OstlerError):
@@ -76,10 +80,11 @@ def publish_folder(
 
     `refs` maps each ref to publish to the revision of `source` that it shall point at. Objects go first, then each ref,
     then the summary, the last two by renames: at no moment does a client see a ref whose objects are not all there.
+    Several may publish at once; refs and summary are written by one after another.
     Whatever the umask, what is published can be read by everyone. `timestamp`: of the summary (None: now).
 
     Raises `NotFoundError` (no such revision; objects missing), `CorruptError` (damage in `source`), `PublishError` (the
-    folder holds something else), `NoSpaceError`.
+    folder holds something else), `BusyError`, `NoSpaceError`.
     """
     if dry_run:
         plan = plan_publish(source, refs, destination)
@@ -93,11 +98,12 @@ def publish_folder(
                 published, LocalPath(source), wanted, workers=worker_count(), activity="publish", report=report
             )
             _make_readable(destination / "objects", depth=1)
-            for change in changes:
-                if change.old != change.new:
-                    published.set_ref(change.ref, change.new)
-            _make_readable(destination / "refs", depth=None)
-            write_summary(published, timestamp=timestamp)
+            with locked(destination / _LOCK, exclusive=True, timeout_seconds=_LOCK_SECONDS):
+                for change in changes:
+                    if change.old != change.new:
+                        published.set_ref(change.ref, change.new)
+                _make_readable(destination / "refs", depth=None)
+                write_summary(published, timestamp=timestamp)
     return PublishResult(changes, moved.objects, moved.bytes_moved, moved.stored_bytes)
 
 

@@ -18,12 +18,11 @@ from typing import Any, BinaryIO, cast
 
 from ostler.formats import filez, gvariant
 from ostler.formats.gvariant import FormatError
-from ostler.formats.objects import DIRMETA_TYPE, FileMeta, ObjectType, Xattrs, file_meta_from
+from ostler.formats.objects import DIRMETA_TYPE, MAX_TARGET, FileMeta, ObjectType, Xattrs, file_meta_from
 from ostler.store.deflate import InflateReader
 from ostler.store.errors import ChecksumMismatchError
 
 META_XATTR = "user.ostreemeta"
-MAX_TARGET = 4096
 
 
 class RepoMode(StrEnum):

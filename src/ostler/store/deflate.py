@@ -19,6 +19,8 @@ Buffer: TypeAlias = bytes | memoryview
 _WINDOW = 32 * 1024
 _SAMPLE = 2048
 _SAMPLED_FROM = 2 * _SAMPLE
+_READ_SMALL = 64 * 1024
+_INPUT_SLACK = 64 * 1024
 
 
 @cache
@@ -84,14 +86,16 @@ def _compressible(data: Buffer) -> bool:
 class InflateReader(io.RawIOBase):
     """Reads the content of a raw DEFLATE stream that must inflate to exactly `size` bytes and end with its file.
 
-    Never inflates more than is asked for. Raises `FormatError` as soon as the stream turns out to be anything else;
-    a reader that stops before the end of file has not had the end checked.
+    Never inflates more than is asked for, nor takes much more input than the longest that a writer makes of so much
+    content (9 bits a byte, and block headers). Raises `FormatError` as soon as the stream turns out to be anything
+    else; a reader that stops before the end of file has not had the end checked.
     """
 
     def __init__(self, source: BinaryIO, size: int, *, on_input: Callable[[bytes], object] | None = None) -> None:
         super().__init__()
         self._source = source
         self._left = size
+        self._input_left = size + size // 8 + _INPUT_SLACK + (CHUNK if size >= CHUNK else _READ_SMALL)
         self._inflater: Any = _library().decompressobj(RAW)
         self._pending = b""
         self._on_input = on_input
@@ -150,7 +154,10 @@ class InflateReader(io.RawIOBase):
         super().close()
 
     def _more(self) -> bytes:
-        data = self._source.read(CHUNK if self._left >= CHUNK else 64 * 1024)
+        data = self._source.read(CHUNK if self._left >= CHUNK else _READ_SMALL)
+        self._input_left -= len(data)
+        if self._input_left < 0:
+            raise FormatError("a compressed file object is far longer than its content")
         if data and self._on_input:
             self._on_input(data)
         return data

@@ -16,6 +16,7 @@ from ostler.store.transaction import Transaction
 from ostler.store.tree import DEFAULT_META, MAX_TREE_DEPTH, Directory
 
 MAX_ENTRIES = 4_000_000
+MAX_IMPLIED = 1_000_000
 _IN_MEMORY = 4 << 20
 _QUEUED_BYTES = 64 << 20
 
@@ -67,6 +68,7 @@ class _Reader:
         self._filter = filter
         self._pool = pool
         self._root = Directory(DEFAULT_META)
+        self._implied = 0
         self._stored: dict[str, _Stored] = {}
         self._pending: dict[tuple[int, str], tuple[Directory, str, Future[Checksum]]] = {}
         self._room = threading.Semaphore(_QUEUED_BYTES // _IN_MEMORY)
@@ -99,12 +101,22 @@ class _Reader:
         if not isinstance(meta, DirMeta):
             raise StoreError(f"the filter made a file of the directory {path}")
         parent, _, name = path.rpartition("/")
-        self._parent(parent).files.pop(name, None)
-        self._parent(path).meta = meta
+        folder = self._parent(parent)
+        folder.files.pop(name, None)
+        folder.ensure_dir(name).meta = meta
 
     def _parent(self, path: str) -> Directory:
+        """The directory at `path`, made with its missing parents."""
+        found = self._root.directory(path)
+        if found is not None:
+            return found
+        parent, _, name = path.rpartition("/")
+        folder = self._parent(parent)
+        self._implied += 1
+        if self._implied > MAX_IMPLIED:
+            raise FormatError(f"the tar archive implies more than {MAX_IMPLIED} directories that are no members of it")
         try:
-            return self._root.ensure_dir(path)
+            return folder.ensure_dir(name)
         except StoreError as error:
             raise FormatError(f"the tar archive uses a file as a directory: {error.message}") from error
 

@@ -16,6 +16,7 @@ from ostler.store.transfer import damaged, missing
 
 MAX_CONFIG = 1024 * 1024
 MAX_REF = 1024
+MAX_COMMIT = 16 * 1024 * 1024  # detached metadata too
 MAX_FILE = 64 * 1024**3  # larger than any file that belongs into an image; a bound for servers that never end
 
 
@@ -69,15 +70,16 @@ class RemoteHttp:
 
     def load_metadata(self, checksum: Checksum, kind: ObjectType) -> bytes:
         """See `Source`."""
+        limit = MAX_COMMIT if kind is ObjectType.COMMIT else MAX_METADATA_SIZE
         try:
-            return fetch_bytes(self._fetcher, self._object_url(checksum, kind), limit=MAX_METADATA_SIZE)
+            return fetch_bytes(self._fetcher, self._object_url(checksum, kind), limit=limit)
         except HttpStatusError as error:
             raise self._missing(error, checksum, kind) from error
 
     def load_detached(self, commit: Checksum) -> Mapping[str, Variant] | None:
         """See `Source`."""
         url = self._object_url(commit, ObjectType.DETACHED)
-        data = fetch_optional(self._fetcher, url, limit=MAX_METADATA_SIZE)
+        data = fetch_optional(self._fetcher, url, limit=MAX_COMMIT)
         try:
             return None if data is None else decode_detached(data)
         except FormatError as error:

@@ -170,7 +170,8 @@ class Repo:
         """The verified bytes of a metadata object; raises `NotFoundError` or `ChecksumMismatchError`."""
         path = self.find_object(checksum, kind)
         with open(path, "rb", buffering=0) as file:
-            data = file.read(MAX_METADATA_SIZE + 1) or b""
+            size = os.fstat(file.fileno()).st_size
+            data = file.read(min(size, MAX_METADATA_SIZE) + 1) or b""
         if kind is not ObjectType.DETACHED and checksum_of(data) != checksum:
             raise ChecksumMismatchError(checksum, checksum_of(data), f"{kind.extension} object")
         return data

@@ -13,8 +13,9 @@ from ostler.store.lock import try_lock
 def acquire_stage(folder: Path, expiry_seconds: int) -> tuple[str, int]:
     """A staging folder below `folder`, and the descriptor that holds its lock.
 
-    One that a process of this boot left behind is taken over, without its half-written files; those of other boots,
-    whose content may never have reached the disk, and those older than `expiry_seconds` are removed.
+    One that a process of this boot left behind is taken over, without its half-written files, and without its commits:
+    nothing may tell any more that they are partial. Those of other boots, whose content may never have reached the
+    disk, and those older than `expiry_seconds` are removed.
     """
     boot_id = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     prefix = f"staging-{boot_id}-"
@@ -26,13 +27,16 @@ def acquire_stage(folder: Path, expiry_seconds: int) -> tuple[str, int]:
         lock = _lock_stage(path)
         if lock is None:
             continue
+        if not path.is_dir():  # whoever held the lock before has ended and removed it
+            _remove_lock(path, lock)
+            continue
         if path.name.startswith(prefix) and path.stat().st_mtime >= oldest:
-            for stray in (*path.glob("tmp-*"), *path.glob("??/tmp-*")):
-                stray.unlink()
+            for pattern in ("tmp-*", "??/tmp-*", "??/*.commit", "??/*.commitmeta"):
+                for stray in path.glob(pattern):
+                    stray.unlink()
             return os.fspath(path), lock
         remove_tree(path)
-        Path(f"{path}-lock").unlink(missing_ok=True)
-        os.close(lock)
+        _remove_lock(path, lock)
     while True:
         path = folder / (prefix + secrets.token_hex(3))
         lock = _lock_stage(path)
@@ -47,6 +51,11 @@ def _lock_stage(path: Path) -> int | None:
         return fd
     os.close(fd)
     return None
+
+
+def _remove_lock(path: Path, lock: int) -> None:
+    Path(f"{path}-lock").unlink(missing_ok=True)
+    os.close(lock)
 
 
 def sync_file_system(path: str) -> None:

@@ -2,7 +2,7 @@
 
 Objects are written to a staging folder in `tmp` (named and locked as libostree's are) and renamed into `objects/` when
 the transaction ends, commits last; then come the refs. What a killed process of this boot has staged is taken over:
-its objects are whole, since each got its name by a rename after it was written.
+its objects are whole, since each got its name by a rename after it was written; but not its commits (see `staging`).
 """
 
 # Plain strings and `os` below: this runs once for every file of a tree.
@@ -169,16 +169,19 @@ class Transaction:
         if self.repo.mode is not RepoMode.ARCHIVE or meta.is_symlink:
             if meta.is_symlink and counted.read(1):
                 raise FormatError(f"the symlink object {expected} has bytes behind its header")
-            inflated = InflateReader(cast(BinaryIO, counted), size)
-            self.write_file(meta, cast(BinaryIO, inflated), expected=expected)
+            content: bytes | BinaryIO = b""
+            if not meta.is_symlink:
+                inflated = InflateReader(cast(BinaryIO, counted), size)
+                content = inflated.readall() if size <= CHUNK else cast(BinaryIO, inflated)
+            self.write_file(meta, content, expected=expected)
             return counted.count
         pieces: list[bytes] = []
-        content = InflateReader(cast(BinaryIO, counted), size, on_input=pieces.append)
+        inflated = InflateReader(cast(BinaryIO, counted), size, on_input=pieces.append)
         digest = sha256(meta.header())
 
         def stored() -> Iterator[bytes]:
             yield filez.encode_header(meta, size)
-            while data := content.read(CHUNK):
+            while data := inflated.read(CHUNK):
                 digest.update(data)
                 for piece in pieces:
                     self._budget.reserve(len(piece))

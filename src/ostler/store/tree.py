@@ -6,7 +6,7 @@ A `Directory` holds checksums of file objects, not content; changing it changes 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from ostler.errors import NotFoundError
+from ostler.errors import CorruptError, NotFoundError
 from ostler.formats.objects import Checksum, DirMeta, DirTree, check_name
 from ostler.store.errors import StoreError
 from ostler.store.repo import Repo
@@ -14,6 +14,7 @@ from ostler.store.transaction import Transaction
 
 DEFAULT_META = DirMeta(0, 0, 0o40755)
 MAX_TREE_DEPTH = 256
+MAX_TREE_ENTRIES = 4_000_000
 
 
 @dataclass(slots=True)
@@ -117,6 +118,7 @@ class _Loader:
         self._repo = repo
         self._trees: dict[Checksum, DirTree] = {}
         self._metas: dict[Checksum, DirMeta] = {}
+        self._entries = 0
 
     def load(self, tree: Checksum, meta: Checksum, depth: int) -> Directory:
         if depth > MAX_TREE_DEPTH:
@@ -124,6 +126,9 @@ class _Loader:
         entries = self._trees.get(tree)
         if entries is None:
             entries = self._trees[tree] = self._repo.load_dirtree(tree)
+        self._entries += 1 + len(entries.files)
+        if self._entries > MAX_TREE_ENTRIES:  # a few objects that name each other often can stand for any number
+            raise CorruptError(f"a tree in {self._repo.path} has more than {MAX_TREE_ENTRIES} files and directories")
         loaded = self._metas.get(meta)
         if loaded is None:
             loaded = self._metas[meta] = self._repo.load_dirmeta(meta)

@@ -7,6 +7,7 @@ from typing import Literal
 from ostler.vm.accelerator import QEMU, Accelerator
 
 STDIO = "stdio"
+QCOW2_MAGIC = b"QFI\xfb"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,7 @@ class VmRequest:
     serial: str | Path = STDIO
     reboot: bool = True
     name: str = "ostler"
+    format: Literal["raw", "qcow2"] = "raw"
 
     def command(self) -> list[str]:
         """The command that `start` and the others would run here and now, without the control socket.
@@ -38,6 +40,12 @@ class VmRequest:
 
         firmware = find_firmware() if self.firmware == "uefi" else None
         return build_command(self, choose(), firmware)
+
+
+def disk_format(path: Path) -> Literal["raw", "qcow2"]:
+    """What kind of disk file it is, by its first bytes."""
+    with path.open("rb") as file:
+        return "qcow2" if file.read(4) == QCOW2_MAGIC else "raw"
 
 
 def build_command(
@@ -80,9 +88,8 @@ def _firmware(firmware: tuple[Path, Path] | None) -> list[str]:
 
 
 def _disk(request: VmRequest) -> list[str]:
-    form = "qcow2" if request.disk.suffix == ".qcow2" else "raw"
     keep = "cache=writeback" if request.persist else "snapshot=on,cache=unsafe"
-    drive = f"if=none,id=disk0,format={form},{keep},discard=unmap,file={_escaped(str(request.disk))}"
+    drive = f"if=none,id=disk0,format={request.format},{keep},discard=unmap,file={_escaped(str(request.disk))}"
     return ["-drive", drive, "-device", "virtio-blk-pci,drive=disk0,bootindex=0,serial=ostler0"]
 
 

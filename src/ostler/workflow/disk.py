@@ -5,7 +5,8 @@ from pathlib import Path
 from ostler.compose.cache import Cache
 from ostler.definition.load import load
 from ostler.definition.model import Definition
-from ostler.disk.make import DiskResult, make_disk, plan_disk
+from ostler.disk.errors import DiskError
+from ostler.disk.make import FORMATS, DiskResult, make_disk, plan_disk
 from ostler.disk.plan import DiskPlan, DiskRequest
 from ostler.io.progress import Reporter, silent
 from ostler.workflow.outputs import Outputs
@@ -20,9 +21,16 @@ def plan_machine_disk(folder: Path, cache_root: Path) -> DiskPlan:
 
 
 def write_machine_disk(
-    folder: Path, cache_root: Path, *, output: Path | None, format: str, report: Reporter = silent
+    folder: Path, cache_root: Path, *, output: Path | None, format: str | None, report: Reporter = silent
 ) -> DiskResult:
-    """Write the last build to the file `output` (default: in `build/`), replacing it in one step."""
+    """Write the last build to the file `output` (default: in `build/`), replacing it in one step.
+
+    `format` None: what the name of `output` says, else raw.
+    """
+    named = output.suffix.removeprefix(".") if output and output.suffix.removeprefix(".") in FORMATS else None
+    if format and named and format != named:
+        raise DiskError(f"{output} is named like a {named} disk, but --format says {format}", hint="change one of them")
+    format = format or named or "raw"
     definition = load(folder)
     outputs = Outputs(definition.folder, definition.name)
     record = read_record(outputs.record)
