@@ -96,22 +96,27 @@ def test_an_ordinary_user_writes_a_disk_publishes_and_runs_the_machine(
         ostler(place, USER, "stop", cwd=folder)
 
 
+def cut_out(disk: Path, partition: dict[str, int], target: Path) -> None:
+    with disk.open("rb") as source, target.open("wb") as out:
+        source.seek(partition["start"])
+        for _ in range(0, partition["size"], 1 << 20):
+            out.write(source.read(1 << 20))
+
+
 def test_the_root_file_system_on_the_disk_is_owned_as_the_image_says(
     place: Path, built: dict[str, dict[str, object]], tmp_path: Path
 ) -> None:
     folder = place / USER / "web"
     disk = json.loads(ostler(place, USER, "disk", "--json", cwd=folder).stdout)
     plan = json.loads(ostler(place, USER, "disk", "--dry-run", "--json", cwd=folder).stdout)
-    start, size = plan["partitions"][3]["start"], plan["partitions"][3]["size"]
-    root = tmp_path / "root.ext4"
-    with Path(disk["path"]).open("rb") as source, root.open("wb") as target:
-        source.seek(start)
-        for _ in range(0, size, 1 << 20):
-            target.write(source.read(1 << 20))
-    subprocess.run(["fsck.ext4", "-fn", root], check=True)
     out = tmp_path / "tree"
-    out.mkdir()
-    subprocess.run(["debugfs", "-R", f"rdump /ostree {out}", root], check=True, capture_output=True)
+    (out / "boot").mkdir(parents=True)
+    for number, source, target in ((4, "/ostree", out), (3, "/loader", out / "boot"), (3, "/loader.1", out / "boot")):
+        image = tmp_path / f"part{number}"
+        if not image.exists():
+            cut_out(Path(disk["path"]), plan["partitions"][number - 1], image)
+            subprocess.run(["fsck.ext4", "-fn", image], check=True)
+        subprocess.run(["debugfs", "-R", f"rdump {source} {target}", image], check=True, capture_output=True)
     # debugfs does not bring extended attributes along: a file with capabilities is all that fsck may complain of
     done = subprocess.run(["ostree", "fsck", f"--repo={out}/ostree/repo"], capture_output=True, text=True, check=False)
     corrupted = [line for line in done.stderr.splitlines() if "orrupt" in line]
