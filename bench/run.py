@@ -20,7 +20,7 @@ OSTLER = [sys.executable, "-m", "ostler.cli"]
 
 
 def ostler(folder: Path, *arguments: str) -> dict[str, object]:
-    done = subprocess.run([*OSTLER, *arguments], cwd=folder, check=True, stdout=subprocess.PIPE, text=True)
+    done = subprocess.run([*OSTLER, arguments[0], "-q", *arguments[1:]], cwd=folder, check=True, stdout=subprocess.PIPE, text=True)
     found: dict[str, object] = json.loads(done.stdout) if "--json" in arguments else {}
     return found
 
@@ -64,7 +64,7 @@ def main() -> int:
     built = ostler(folder, "build", "--json")
     print(f"first build (what the cache has not yet)  {time.perf_counter() - began:7.2f} s")
     print(f"unchanged rebuild                         {best(3, *OSTLER, 'build', cwd=folder):7.2f} s")
-    (folder / "overlay/etc/motd").write_text("changed\n")
+    (folder / "overlay/etc/motd").write_text(f"changed at {time.time()}\n")
     began = time.perf_counter()
     changed = ostler(folder, "build", "--json")
     ran = [step["name"] for step in changed["steps"] if step["ran"]]  # type: ignore[attr-defined]
@@ -80,7 +80,7 @@ def main() -> int:
     shutil.rmtree(tree, ignore_errors=True)
     repo = Path(os.environ["OSTLER_CACHE"]) / "repo"
     subprocess.run(["ostree", "checkout", f"--repo={repo}", str(built["commit"]), tree], check=True)
-    subprocess.run([sys.executable, HERE / "commit.py", tree, "--work", work / "commit"], check=True)
+    subprocess.run([sys.executable, HERE / "commit.py", tree, "--work", work], check=True)
     shutil.rmtree(tree)
 
     heading("image layer, against tar | zstd and skopeo")
