@@ -20,7 +20,9 @@ OSTLER = [sys.executable, "-m", "ostler.cli"]
 
 
 def ostler(folder: Path, *arguments: str) -> dict[str, object]:
-    done = subprocess.run([*OSTLER, arguments[0], "-q", *arguments[1:]], cwd=folder, check=True, stdout=subprocess.PIPE, text=True)
+    done = subprocess.run(
+        [*OSTLER, arguments[0], "-q", *arguments[1:]], cwd=folder, check=True, stdout=subprocess.PIPE, text=True
+    )
     found: dict[str, object] = json.loads(done.stdout) if "--json" in arguments else {}
     return found
 
