@@ -28,6 +28,7 @@ def place() -> Iterator[Path]:
     shutil.rmtree(path, ignore_errors=True)
     path.mkdir()
     shutil.copytree(ROOT / "src", path / "src", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(ROOT / "docs/man", path / "docs/man")
     shutil.copy(ROOT / "pyproject.toml", path)
     shutil.copy(ROOT / "README.md", path)
     subprocess.run(["/usr/bin/python3", "-m", "venv", path / "venv"], check=True)
