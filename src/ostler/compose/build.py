@@ -6,13 +6,12 @@ from dataclasses import dataclass, replace
 
 from ostler.compose import agent, base, containerfile, files, initramfs, packages_step
 from ostler.compose.base import Ids
-from ostler.compose.cache import Cache
+from ostler.compose.cache import LAYER_REFS, Cache
 from ostler.compose.digests import Inputs, digest_of, step_key
 from ostler.compose.plan import BuildPlan, Step, plan_step
 from ostler.compose.resolve import DPKG_STATUS, fetch_archives, outdated, resolve
 from ostler.definition.lock import Lock, Package
 from ostler.definition.model import Definition
-from ostler.errors import NotFoundError
 from ostler.formats.gvariant import Variant
 from ostler.formats.objects import Checksum
 from ostler.io.http import Fetcher, HttpFetcher
@@ -23,7 +22,6 @@ from ostler.store.commit import commit_tree
 from ostler.store.layers import apply_layer
 from ostler.store.tree import Directory, write_tree
 
-MACHINE_REFS = "ostler/machine"
 STEPS = ("base packages", "folder packages", "Containerfile", "agent", "files", "initramfs")
 BASE, PACKAGES, CONTAINERFILE, AGENT, FILES, INITRAMFS = STEPS
 
@@ -263,30 +261,22 @@ class _Build:
         self.step(INITRAMFS, inputs, make, "ostler: initramfs")
 
     def commit(self) -> Checksum:
-        """The bootable commit of all layers, made once for the same layers and version."""
+        """A bootable commit of all layers merged, made once for the same layers and version."""
         metadata = {
             "version": Variant("s", self.version),
             "ostree.bootable": Variant("b", True),
             "ostree.linux": Variant("s", self.inputs[INITRAMFS]["kernel"]),
         }
         key = digest_of(["machine", self.version, self.lock.created, self.identity()])
-        ref = f"{MACHINE_REFS}/{self.definition.name}"
         found = self.cache.layer(key)
-        if found is None:
-            layers = [self.cache.load(layer.commit) for layer in self.layers]
-            with self.cache.repo.transaction() as transaction:
-                tree = machine_tree(self.cache.repo, layers)
-                found = commit_tree(transaction, tree, timestamp=self.lock.created, metadata=metadata)
-                transaction.set_ref(f"ostler/layer/{key}", found)
-                transaction.set_ref(ref, found)
+        if found is not None:
             return found
-        try:
-            current = self.cache.repo.resolve(ref)
-        except NotFoundError:
-            current = None
-        if current != found:
-            self.cache.repo.set_ref(ref, found)
-        return found
+        layers = [self.cache.load(layer.commit) for layer in self.layers]
+        with self.cache.repo.transaction() as transaction:
+            tree = machine_tree(self.cache.repo, layers)
+            made = commit_tree(transaction, tree, timestamp=self.lock.created, metadata=metadata)
+            transaction.set_ref(f"{LAYER_REFS}/{key}", made)
+        return made
 
 
 def build(

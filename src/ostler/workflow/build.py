@@ -25,6 +25,9 @@ from ostler.oci.metadata import image_commit_metadata
 from ostler.workflow.outputs import Outputs
 from ostler.workflow.record import BuildRecord
 
+MACHINE_REFS = "ostler/machine"
+"""Refs of the cache that keep what the last build of each machine made."""
+
 
 class LockOutdatedError(OstlerError):
     """The lock would have to change, and the caller said that it must not."""
@@ -156,8 +159,7 @@ def _seal(definition: Definition, result: BuildResult, image: Image, cache: Cach
         **merged.metadata,
         **image_commit_metadata(image.manifest_bytes, image.config_bytes),
     }
-    ref = f"ostler/machine/{definition.name}"
     with cache.repo.transaction() as transaction:
         commit = transaction.write_metadata(replace(merged, metadata=dict(sorted(metadata.items()))))
-        transaction.set_ref(ref, commit)
+        transaction.set_ref(f"{MACHINE_REFS}/{definition.name}", commit)
     return commit
