@@ -137,3 +137,17 @@ def test_a_file_that_cannot_be_read_is_named(place: Path, built: dict[str, dict[
     done = ostler(place, USER, "build", cwd=folder, expect=ExitCode.DEFINITION)
     assert "overlay/etc/unreadable" in done.stderr
     secret.unlink()
+
+
+def test_a_containerfile_is_built_by_an_ordinary_user(place: Path, built: dict[str, dict[str, object]]) -> None:
+    folder = place / USER / "web"
+    (folder / "app").mkdir()
+    (folder / "app" / "hello").write_text("hello\n")
+    (folder / "Containerfile").write_text(
+        "FROM base\nCOPY app/ /usr/share/app/\n"
+        "RUN cp /usr/share/app/hello /usr/share/app/copy && chown 33:33 /usr/share/app/copy\n"
+    )
+    ostler(place, USER, "build", cwd=folder)
+    listed = ostler(place, USER, "repo", "ls", "ostler/machine/web", "/usr/share/app", cwd=folder).stdout
+    copy = next(line.split() for line in listed.splitlines() if line.endswith("/copy"))
+    assert copy[1:3] == ["33", "33"]

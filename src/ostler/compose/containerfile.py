@@ -149,7 +149,9 @@ def _driver(work: Path) -> str:
 
 
 def _build(buildah: _Buildah, file: Path, context: Path) -> None:
-    options = ["--layers", "--pull-never", "--network", "host", "--timestamp", "0", "--format", "oci"]
+    # As a build context the name means this very image, whatever short names mean to the user who builds.
+    options = ["--build-context", f"base=container-image://{BASE_NAME}:latest"]
+    options += ["--layers", "--pull-never", "--network", "host", "--timestamp", "0", "--format", "oci"]
     try:
         buildah("build", *options, "--tag", RESULT_NAME, "--file", str(file), str(context), shown=True)
     except CommandError as error:
