@@ -3,6 +3,7 @@
 import json
 import subprocess
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 from tests.interop.containers import Containers, skopeo
@@ -47,7 +48,7 @@ def test_a_containerfile_in_the_folder_derives_further_and_its_result_is_cached(
     folder: Path, ostler, cache: Path
 ) -> None:  # type: ignore[no-untyped-def]
     (folder / "app").mkdir()
-    (folder / "app" / "run").write_text("#!/bin/sh\necho app\n")
+    (folder / "app" / "run").write_text(f"#!/bin/sh\necho {uuid4()}\n")  # never built before
     (folder / "Containerfile").write_text(
         "FROM base\n"
         "COPY app/ /usr/share/app/\n"
