@@ -1,9 +1,10 @@
 """From what is wanted to QEMU's command line: pure, so that it can be shown and compared."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from ostler.errors import NotFoundError
 from ostler.vm.accelerator import QEMU, Accelerator
 
 STDIO = "stdio"
@@ -15,8 +16,8 @@ class VmRequest:
     """A machine to run.
 
     `memory` is in MiB. `ssh_port` is the port of 127.0.0.1 that leads to the guest's port 22; 0 takes a free one.
-    Changes to `disk` are thrown away unless `persist`. `serial` is "stdio" (the console here, Ctrl-A X ends) or a file
-    for its output. With `reboot` false the machine ends instead of rebooting.
+    Changes to `disk` are thrown away unless `persist`; its `format` is found by whoever starts it. `serial` is "stdio"
+    (the console here, Ctrl-A X ends) or a file for its output. Without `reboot` the machine ends instead of rebooting.
     """
 
     disk: Path
@@ -33,17 +34,19 @@ class VmRequest:
     def command(self) -> list[str]:
         """The command that `start` and the others would run here and now, without the control socket.
 
-        Raises `MissingToolError`, `QemuTooOldError`, `FirmwareMissingError`.
+        Raises `NotFoundError`, `MissingToolError`, `QemuTooOldError`, `FirmwareMissingError`.
         """
         from ostler.vm.accelerator import choose
         from ostler.vm.firmware import find_firmware
 
         firmware = find_firmware() if self.firmware == "uefi" else None
-        return build_command(self, choose(), firmware)
+        return build_command(replace(self, format=disk_format(self.disk)), choose(), firmware)
 
 
 def disk_format(path: Path) -> Literal["raw", "qcow2"]:
-    """What kind of disk file it is, by its first bytes."""
+    """What kind of disk file it is, by its first bytes. Raises `NotFoundError`."""
+    if not path.is_file():
+        raise NotFoundError(f"the disk {path} does not exist", hint="write it with `ostler disk`")
     with path.open("rb") as file:
         return "qcow2" if file.read(4) == QCOW2_MAGIC else "raw"
 

@@ -17,7 +17,7 @@ from ostler.io.files import remove_tree
 from ostler.io.process import BASE_ENVIRONMENT, terminate
 from ostler.io.progress import Reporter, Step, Warning, silent
 from ostler.vm.accelerator import OLDEST_QEMU_FOR_EMULATION, choose, qemu_version
-from ostler.vm.command import STDIO, VmRequest, build_command
+from ostler.vm.command import STDIO, VmRequest, build_command, disk_format
 from ostler.vm.control import power_button
 from ostler.vm.errors import VmError
 from ostler.vm.firmware import find_firmware, fresh_variables
@@ -132,11 +132,11 @@ def ssh_command(
 
 
 def _checked(request: VmRequest) -> VmRequest:
-    """The request with an absolute disk path and a port. Raises `NotFoundError`."""
-    if not request.disk.is_file():
-        raise NotFoundError(f"the disk {request.disk} does not exist", hint="write it with `ostler disk`")
+    """The request with an absolute disk path, the disk's format and a port. Raises `NotFoundError`."""
+    format = disk_format(request.disk)
     serial = request.serial if request.serial == STDIO else Path(request.serial).absolute()
-    return replace(request, disk=request.disk.absolute(), ssh_port=request.ssh_port or free_port(), serial=serial)
+    port = request.ssh_port or free_port()
+    return replace(request, disk=request.disk.absolute(), format=format, ssh_port=port, serial=serial)
 
 
 def _claimed(directory: Path) -> Path:

@@ -5,7 +5,7 @@ from typing import Literal
 
 from ostler.definition.load import load
 from ostler.errors import NotFoundError
-from ostler.vm.command import VmRequest, disk_format
+from ostler.vm.command import VmRequest
 from ostler.workflow.outputs import Outputs
 
 
@@ -26,8 +26,6 @@ def machine_request(
         if not written:
             raise NotFoundError(f"{folder} has no disk yet", hint="write one with `ostler disk`")
         disk = max(written, key=lambda path: path.stat().st_mtime)
-    if not disk.is_file():
-        raise NotFoundError(f"the disk {disk} does not exist", hint="write it with `ostler disk`")
     return VmRequest(
         disk=disk,
         firmware=firmware,
@@ -36,5 +34,4 @@ def machine_request(
         ssh_port=ssh_port or 0,
         persist=persist,
         name=definition.name,
-        format=disk_format(disk),
     )
