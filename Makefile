@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 PYTEST := $(VENV)/bin/pytest
 
-.PHONY: venv system system-test demo test check bench docs clean
+.PHONY: venv system system-test judges demo test check bench fuzz docs clean
 
 venv: $(VENV)/.done
 
@@ -20,6 +20,10 @@ system:
 system-test:
 	scripts/setup-debian --test
 
+# Programs of Debian unstable that some tests and benchmarks compare with, in a folder of their own.
+judges:
+	scripts/setup-judges
+
 demo: system
 	@$(MAKE) --no-print-directory venv
 	$(VENV)/bin/python demo/demo.py
@@ -31,17 +35,22 @@ check: venv
 	$(VENV)/bin/lint-imports
 	$(PYTEST) tests/unit -q
 
-test: system-test
+test: system-test judges
 	@$(MAKE) --no-print-directory check
-	$(PYTEST) tests/interop tests/e2e
+	$(PYTEST) tests/fuzz tests/interop tests/e2e
 
-bench: system-test
+bench: system-test judges
 	@$(MAKE) --no-print-directory venv
 	$(VENV)/bin/python bench/run.py
 
 docs: venv
 	$(VENV)/bin/python scripts/generate_reference.py
 	$(VENV)/bin/python scripts/generate_man.py
+
+# SECONDS for each reader, guided by coverage.
+fuzz: venv
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check --editable '.[fuzz]'
+	$(VENV)/bin/python -m tests.fuzz.guided --seconds $(or $(SECONDS),300)
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

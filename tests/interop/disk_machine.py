@@ -9,6 +9,7 @@ from ostler.store.commit import commit_tree
 from ostler.store.content import RepoMode
 from ostler.store.repo import Repo
 from ostler.store.tree import Directory
+from ostler.sysroot.install import UPDATE_KEYS
 
 CAPABILITY = bytes.fromhex("0100000200200000000000000000000000000000")
 REF = "web/stable"
@@ -37,6 +38,7 @@ FILES: dict[str, tuple[FileMeta, bytes]] = {
     "usr/lib/ostler/boot/boot.img": (FileMeta(0, 0, 0o100644), bytes(510) + b"\x55\xaa"),
     "usr/lib/ostler/boot/core.img": (FileMeta(0, 0, 0o100644), _NOISE.randbytes(100_000)),
     "usr/lib/ostler/boot/BOOTX64.EFI": (FileMeta(0, 0, 0o100644), b"MZ" + _NOISE.randbytes(90_000)),
+    UPDATE_KEYS: (FileMeta(0, 0, 0o100644), b"11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=\n"),
     "usr/etc/hostname-of-it": (FileMeta(0, 0, 0o100644), b"web\n"),
     "usr/etc/shadow": (FileMeta(0, 42, 0o100640), b"root:*:1::::::\n"),
     "usr/etc/with-attribute": (FileMeta(0, 0, 0o100644, ((b"user.note", b"kept"),)), b"x"),

@@ -74,6 +74,11 @@ def test_ostree_finds_no_fault_in_the_repository_on_the_disk(sysroot: Path, disk
     assert run("ostree", f"--repo={repo}", "remote", "show-url", "ostler").strip() == REQUEST.remote_url
 
 
+def test_a_machine_whose_image_has_keys_demands_signatures_from_the_beginning(sysroot: Path) -> None:
+    words = ("ostree", f"--repo={sysroot / 'ostree/repo'}", "config", "get", "--group", 'remote "ostler"')
+    assert [run(*words, key).strip() for key in ("sign-verify", "gpg-verify")] == ["true", "false"]
+
+
 def test_ostree_admin_finds_the_deployment_and_its_origin(sysroot: Path, disk: DiskResult) -> None:
     status = run("ostree", "admin", "status", f"--sysroot={sysroot}")
     assert f"web {disk.commit}.0" in status

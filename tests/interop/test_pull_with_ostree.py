@@ -94,7 +94,7 @@ def listing(repo: Path, rev: str) -> str:
     return ostree(f"--repo={repo}", "ls", "-R", "-C", "-X", rev)
 
 
-@pytest.mark.parametrize("mode", list(RepoMode))
+@pytest.mark.parametrize("mode", list(MODES))
 def test_we_pull_over_http_what_ostree_published(
     tmp_path: Path, theirs: Theirs, server: FolderServer, mode: RepoMode
 ) -> None:
@@ -108,8 +108,8 @@ def test_we_pull_over_http_what_ostree_published(
     assert fsck(ours) == []
 
 
-@pytest.mark.parametrize("mode", list(RepoMode))
-@pytest.mark.parametrize("their_mode", list(RepoMode))
+@pytest.mark.parametrize("mode", list(MODES))
+@pytest.mark.parametrize("their_mode", list(MODES))
 def test_we_pull_from_a_path_where_ostree_committed(
     tmp_path: Path, tree: Path, their_mode: RepoMode, mode: RepoMode
 ) -> None:
@@ -120,7 +120,7 @@ def test_we_pull_from_a_path_where_ostree_committed(
     assert listing(ours.path, "web/stable") == listing(theirs.path, "web/stable")
 
 
-@pytest.mark.parametrize("their_mode", list(RepoMode))
+@pytest.mark.parametrize("their_mode", list(MODES))
 def test_ostree_pulls_over_http_what_we_published(tmp_path: Path, tree: Path, their_mode: RepoMode) -> None:
     source = Theirs(tmp_path / "source", "bare-user", tree)
     publish_folder(Repo.open(source.path), {"web/stable": "web/stable"}, tmp_path / "www")

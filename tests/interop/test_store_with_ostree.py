@@ -98,12 +98,15 @@ def test_ostree_finds_nothing_wrong_with_what_we_write(source: Path, mode: RepoM
     assert ostree("show", repo, "--print-metadata-key=version", "main") == "'1'"
     assert subprocess.check_output(["ostree", "cat", repo, "main", "/usr/big"]) == BIG
     ostree("checkout", repo, "main", tmp_path / "out")
-    assert ours(tmp_path / "again", mode, tmp_path / "out") == commit
+    if mode is not RepoMode.BARE_USER_ONLY:  # checkouts of such make all directories 0755
+        assert ours(tmp_path / "again", mode, tmp_path / "out") == commit
 
 
 def test_ostree_pulls_from_and_commits_on_top_of_what_we_write(source: Path, mode: RepoMode, tmp_path: Path) -> None:
     commit = ours(tmp_path / "repo", mode, source)
     for target in RepoMode:
+        if target is RepoMode.BARE_USER_ONLY is not mode:  # which cannot hold these owners and modes
+            continue
         ostree("init", f"--repo={tmp_path / target}", f"--mode={target}")
         ostree("pull-local", f"--repo={tmp_path / target}", tmp_path / "repo", "main")
         ostree("fsck", f"--repo={tmp_path / target}")
@@ -130,7 +133,8 @@ def test_we_read_what_ostree_writes(source: Path, mode: RepoMode, tmp_path: Path
             data = repo.load_bytes(checksum, kind)
             assert decode_metadata(kind, data).encode() == data
     checkout(repo, load_commit_tree(repo, "main"), tmp_path / "out", how=Checkout.HARDLINK)
-    assert theirs(tmp_path / "again", mode, tmp_path / "out") == commit
+    if mode is not RepoMode.BARE_USER_ONLY:  # checkouts of such make all directories 0755
+        assert theirs(tmp_path / "again", mode, tmp_path / "out") == commit
 
 
 def test_listings_agree(source: Path, mode: RepoMode, tmp_path: Path) -> None:

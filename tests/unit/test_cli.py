@@ -20,6 +20,8 @@ def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
 
 def test_every_command_has_help_that_says_what_it_is_for(capsys: pytest.CaptureFixture[str]) -> None:
     for command in commands():
+        if command.words == ("ostler", "ostree"):  # prints the help of that program
+            continue
         with pytest.raises(SystemExit) as stopped:
             main([*command.words[1:], "--help"])
         assert stopped.value.code == 0
@@ -83,7 +85,7 @@ def test_tables_align_numbers_to_the_right() -> None:
 
 def test_the_host_side_starts_without_importing_the_builder(tmp_path: Path) -> None:
     asked = (
-        "import sys; from ostler.cli.main import build_parser, HOST_GROUPS; build_parser(HOST_GROUPS);"
+        "import sys; from ostler.cli.parser import build_parser, HOST_GROUPS; build_parser(HOST_GROUPS);"
         "import ostler.host.status; print([m for m in sys.modules if m.startswith('ostler.')])"
     )
     done = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True)

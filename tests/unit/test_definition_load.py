@@ -134,7 +134,9 @@ def test_the_order_of_tables_and_keys_does_not_matter(tmp_path):
         ('[update]\nfrom = "file://host/x"', 4, "not file:///PATH", None),
         ('[update]\nfrom = "~/www"', 4, "`~` is not expanded", "whole path"),
         ('[publish]\nto = "https://x/"', 4, "cannot publish over HTTP", "folder"),
-        ('[publish]\nto = "ssh://x/"', 4, "not supported yet", "build/www"),
+        ('[publish]\nto = "ssh://x/"', 4, "names no folder", "ssh://USER@HOST"),
+        ('[publish]\nto = "ftp://x/y"', 4, "not supported here", "s3://"),
+        ('[publish]\nendpoint = "s3.example.org"', 4, "is not an address", "https://"),
         ('mirror = "debian.example.org"', 3, "is not an address", "http://"),
         ('mirror = ["deb https://x/ trixie"]', 3, "lacks an address, a suite or a component", "deb URL SUITE main"),
         ('mirror = [\n"deb [trusted=yes] https://x/ trixie main"]', 4, "options", "brackets"),
@@ -279,6 +281,8 @@ def test_where_updates_come_from_decides_where_they_are_published(tmp_path):
     assert "cannot update from by themselves" in warnings[0]
     assert both('[publish]\nto = "file:///srv/x"')[1] == Path("/srv/x")
     assert both('[publish]\nto = "out"')[1] == tmp_path / "web" / "out"
+    assert both('[publish]\nto = "ssh://me@host/srv/x"')[1] == "ssh://me@host/srv/x"
+    assert both('[publish]\nto = "s3://updates/web"\nregion = "eu-1"')[1] == "s3://updates/web"
 
 
 def test_a_password_in_an_address_is_warned_of(tmp_path):

@@ -1,10 +1,17 @@
 """Comparing trees."""
 
+from pathlib import Path
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sample_trees import add_commit, make_repo
 
 from ostler.formats.objects import Checksum, DirMeta
-from ostler.store.diff import TreeDiff, diff
+from ostler.store.checkout import checkout, stored_tree
+from ostler.store.diff import DiffOptions, SideDiff, TreeDiff, diff, diff_sides, diff_stats
+from ostler.store.errors import StoreError
+from ostler.store.repo import Repo
 from ostler.store.tree import Directory
 
 ONE, TWO = Checksum("1" * 64), Checksum("2" * 64)
@@ -82,3 +89,44 @@ def test_a_diff_is_what_sets_of_paths_say(old: Directory, new: Directory) -> Non
     )
     reverse = diff(new, old)
     assert (reverse.added, reverse.removed) == (diff(old, new).removed, diff(old, new).added)
+
+
+@pytest.fixture
+def sides(tmp_path: Path) -> tuple[Repo, Path]:
+    repo = make_repo(tmp_path / "repo")
+    add_commit(repo, "old", {"same": b"same", "gone/x": b"x", "kind": b"file", "d/changed": b"1", "d/kept": b"k"})
+    add_commit(repo, "new", {"same": b"same", "added/y": b"y", "kind/z": b"z", "d/changed": b"2", "d/kept": b"k"})
+    checkout(repo, stored_tree(repo, "new"), tmp_path / "folder")
+    return repo, tmp_path / "folder"
+
+
+def test_commits_and_folders_are_compared_alike(sides: tuple[Repo, Path]) -> None:
+    repo, folder = sides
+    expected = SideDiff(["kind", "d/changed"], ["gone"], ["added", "added/y"])
+    old, new = stored_tree(repo, "old"), stored_tree(repo, "new")
+    assert diff_sides(repo, old, new) == expected
+    assert diff_sides(repo, old, folder) == expected
+    assert diff_sides(repo, new, folder) == diff_sides(repo, folder, new) == SideDiff()
+
+
+def test_files_on_disk_can_be_given_another_owner(sides: tuple[Repo, Path]) -> None:
+    repo, folder = sides
+    new = stored_tree(repo, "new")
+    found = diff_sides(repo, new, folder, DiffOptions(owner_uid=4321))
+    assert found.changed == ["same", "added", "added/y", "d", "d/changed", "d/kept", "kind", "kind/z"]
+    assert diff_sides(repo, folder, new, DiffOptions(owner_uid=4321)) == SideDiff()
+
+
+def test_folders_must_exist(sides: tuple[Repo, Path]) -> None:
+    repo, folder = sides
+    with pytest.raises(StoreError, match="No such file"):
+        diff_sides(repo, stored_tree(repo, "new"), folder / "none")
+
+
+def test_statistics_count_what_two_commits_share(sides: tuple[Repo, Path]) -> None:
+    repo, _ = sides
+    stats = diff_stats(repo, "old", "new")
+    assert (stats.old_objects, stats.new_objects) == (1 + 3 + 1 + 5, 1 + 4 + 1 + 5)
+    assert stats.common_objects == 1 + 2
+    assert stats.common_bytes > len(b"samek")
+    assert diff_stats(repo, "old", "old").common_objects == 10

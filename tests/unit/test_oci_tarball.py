@@ -39,7 +39,11 @@ def sample(transaction: Transaction) -> Directory:
     return tree
 
 
-@pytest.fixture(params=list(RepoMode))
+FAITHFUL = (RepoMode.BARE, RepoMode.BARE_USER, RepoMode.ARCHIVE)
+"""The modes that hold owners, set-id bits and extended attributes."""
+
+
+@pytest.fixture(params=FAITHFUL)
 def repo(request: pytest.FixtureRequest, tmp_path: Path) -> Repo:
     return Repo.create(tmp_path / "repo", request.param, settings={"fsync": "false"})
 
@@ -53,7 +57,7 @@ def members_of(data: bytes) -> dict[str, tarfile.TarInfo]:
 
 def test_a_tree_comes_out_of_every_kind_of_repository_as_the_same_archive(tmp_path: Path) -> None:
     archives = set()
-    for mode in RepoMode:
+    for mode in FAITHFUL:
         repo = Repo.create(tmp_path / mode, mode, settings={"fsync": "false"})
         with repo.transaction() as transaction:
             tree = sample(transaction)

@@ -17,7 +17,8 @@ from ostler.io.progress import Event, Finished, Progress, Step
 from ostler.publish.folder import publish_folder
 from ostler.publish.server import FolderServer, Request
 from ostler.store.content import RepoMode
-from ostler.store.pull import SignatureRequiredError, pull, remote_commit, remote_refs
+from ostler.store.errors import StoreError
+from ostler.store.pull import pull, remote_commit, remote_refs
 from ostler.store.remote import NotARepositoryError
 from ostler.store.repo import Repo
 
@@ -155,8 +156,10 @@ def test_pulling_again_fetches_no_object(repo: Repo, published: Published) -> No
 
 def test_requests_come_in_libostrees_order(repo: Repo, published: Published) -> None:
     pull(repo, "origin", ["web/stable"])
-    assert published.asked()[:2] == ["/summary", "/config"]
-    assert published.asked()[2].endswith(".commit")
+    asked = published.asked()
+    assert asked[0] == "/summary"
+    assert asked[1].startswith("/delta-indexes/")
+    assert [path.rpartition(".")[2] for path in asked[2:5]] == ["commitmeta", "commit", "dirmeta"]
     assert not published.asked("/refs/heads/web/stable")
 
 
@@ -207,7 +210,7 @@ def test_an_unknown_ref_is_answered_with_those_there_are(repo: Repo, published: 
 
 
 def test_an_unknown_remote_is_answered_with_those_there_are(repo: Repo) -> None:
-    with pytest.raises(NotFoundError, match="no remote 'orign'") as caught:
+    with pytest.raises(NotFoundError, match='"orign" not found') as caught:
         pull(repo, "orign", ["web/stable"])
     assert caught.value.hint == "remotes there: origin"
 
@@ -401,19 +404,17 @@ def test_a_commit_bound_to_another_ref_is_refused(repo: Repo, published: Publish
     pull(repo, "origin", ["web/testing"])
     published.repo.set_ref("web/stable", bound)
     (published.folder / "summary").unlink()
-    with pytest.raises(CorruptError, match="not meant for the ref web/stable but for web/testing"):
+    with pytest.raises(CorruptError, match=r"no requested ref ‘web/stable’ in ref binding metadata .‘web/testing’"):
         pull(repo, "origin", ["web/stable"])
-    with pytest.raises(CorruptError, match="not meant for"):
+    with pytest.raises(CorruptError, match="no requested ref"):
         remote_commit(repo, "origin", "web/stable")
     assert repo.refs() == {"origin:web/testing": bound}
 
 
 @pytest.mark.parametrize("options", [{}, {"gpg-verify": "true"}, {"gpg-verify": "false", "sign-verify": "ed25519"}])
-def test_signatures_that_cannot_be_checked_are_not_ignored(
-    repo: Repo, published: Published, options: dict[str, str]
-) -> None:
+def test_missing_signatures_are_not_ignored(repo: Repo, published: Published, options: dict[str, str]) -> None:
     repo.add_remote("signed", published.server.url, options)
-    with pytest.raises(SignatureRequiredError, match="demands signatures"):
+    with pytest.raises(StoreError, match=r"verif|No keys"):
         pull(repo, "signed", ["web/stable"])
 
 

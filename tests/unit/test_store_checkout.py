@@ -18,7 +18,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_tree(tmp_path_factory.mktemp("source"))
 
 
-@pytest.fixture(params=list(RepoMode))
+@pytest.fixture(params=[RepoMode.BARE, RepoMode.BARE_USER, RepoMode.ARCHIVE])
 def stored(request: pytest.FixtureRequest, tmp_path: Path, source: Path) -> tuple[Repo, Directory]:
     repo = Repo.create(tmp_path / "repo", request.param, settings={"fsync": "false"})
     with repo.transaction() as transaction:
@@ -72,6 +72,8 @@ def test_nothing_is_overwritten_unless_asked(stored: tuple[Repo, Directory], tmp
     assert (dest / "usr/big").read_bytes() == b"changed"
     assert dest.joinpath("usr").stat().st_mode & 0o777 == 0o700
     checkout(repo, tree, dest, on_existing=OnExisting.REPLACE)
+    assert dest.joinpath("usr").stat().st_mode & 0o777 == 0o700
+    (dest / "usr").chmod(0o755)
     assert again(repo, dest) == tree
 
 

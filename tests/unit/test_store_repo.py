@@ -82,7 +82,7 @@ def test_revisions_resolve(repo: Repo) -> None:
 
 def test_refs_can_be_removed_and_replaced_by_shorter_ones(repo: Repo) -> None:
     commit = add_commit(repo, b"1", ref="a/b")
-    with pytest.raises(StoreError, match="beside"):
+    with pytest.raises(StoreError, match="Conflict: a/b exists under a"):
         repo.set_ref("a", commit)
     repo.set_ref("a/b", None)
     repo.set_ref("a", commit)

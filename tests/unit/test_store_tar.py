@@ -1,6 +1,7 @@
 import io
 import stat
 import tarfile
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,6 @@ from store_samples import BIG, make_tree, tar_of
 
 from ostler.errors import CorruptError
 from ostler.formats.objects import DirMeta, FileMeta
-from ostler.store import ingest_tar as ingest_tar_module
 from ostler.store.errors import UnsupportedFileError
 from ostler.store.ingest import Meta, ingest_directory, ingest_tar
 from ostler.store.repo import Repo, RepoMode
@@ -145,7 +145,7 @@ def test_a_malformed_archive_adds_nothing(repo: Repo) -> None:
 
 
 def test_directories_that_are_only_implied_are_counted(repo: Repo, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ingest_tar_module, "MAX_IMPLIED", 20)
+    monkeypatch.setattr(import_module("ostler.store.ingest_tar"), "MAX_IMPLIED", 20)
     listed = [member(f"d{number}", tarfile.DIRTYPE) for number in range(50)]
     assert len(ingest(repo, *listed, member("a/b/c"), member("a/b/d")).dirs) == 51
     with pytest.raises(CorruptError, match="more than 20 directories"):

@@ -15,7 +15,7 @@ from ostler.formats import filez
 from ostler.formats.gvariant import Variant
 from ostler.formats.objects import Checksum, Commit, DirTree, FileMeta, ObjectType, checksum_of
 from ostler.store import staging
-from ostler.store.errors import ChecksumMismatchError
+from ostler.store.errors import ChecksumMismatchError, StoreError
 from ostler.store.repo import Repo, RepoMode
 from ostler.store.transaction import Transaction
 
@@ -171,11 +171,12 @@ def test_threads_may_write_the_same_objects_at_once(repo: Repo) -> None:
 def test_a_full_file_system_is_refused_before_it_is_full(repo: Repo) -> None:
     free = os.statvfs(repo.path).f_bfree * os.statvfs(repo.path).f_frsize
     repo.write_config(repo.config.with_value("core", "min-free-space-size", f"{free >> 20}MB"))
-    with pytest.raises(NoSpaceError, match="free"), repo.transaction() as transaction:
+    exceeded = r"min-free-space-size .*MB would be exceeded"
+    with pytest.raises(NoSpaceError, match=exceeded), repo.transaction() as transaction:
         transaction.write_file(FILE, io.BytesIO(NOISE))
     assert list(repo.objects()) == []
     repo.write_config(repo.config.with_value("core", "min-free-space-size", "much"))
-    with pytest.raises(CorruptError, match="no size"), repo.transaction():
+    with pytest.raises(CorruptError, match="Invalid min-free-space-size"), repo.transaction():
         pass
 
 
@@ -185,8 +186,8 @@ def test_what_a_killed_process_staged_is_taken_over(repo: Repo) -> None:
         "from ostler.formats.objects import FileMeta\n"
         "with Repo.open(Path(sys.argv[1])).transaction() as t:\n"
         "    t.write_file(FileMeta(0, 0, 0o100644), b'kept')\n"
-        "    Path(t._stage, 'tmp-99').write_bytes(b'half')\n"
-        "    Path(t._fanout_folder('ab'), 'tmp-98').write_bytes(b'half')\n"
+        "    Path(t._stage.path, 'tmp-99').write_bytes(b'half')\n"
+        "    Path(t._stage._folder('ab'), 'tmp-98').write_bytes(b'half')\n"
         "    os._exit(9)\n"
     )
     assert subprocess.run([sys.executable, "-c", killed, repo.path], check=False).returncode == 9
@@ -252,7 +253,7 @@ def test_a_stage_that_its_owner_removes_meanwhile_is_passed_over(repo: Repo, mon
     with pytest.raises(RuntimeError), repo.transaction(resumable=True) as transaction:
         transaction.write_file(FILE, b"x")
         raise RuntimeError
-    gone = Path(transaction._stage)
+    gone = Path(transaction._stage.path)
     real = staging.try_lock
 
     def try_lock(fd: int, *, exclusive: bool) -> bool:
@@ -262,6 +263,19 @@ def test_a_stage_that_its_owner_removes_meanwhile_is_passed_over(repo: Repo, mon
 
     monkeypatch.setattr(staging, "try_lock", try_lock)
     with repo.transaction() as transaction:
-        assert Path(transaction._stage).is_dir()
+        assert Path(transaction._stage.path).is_dir()
         transaction.write_file(FILE, b"y")
     assert left_over(repo) == []
+
+
+def test_a_ref_that_cannot_be_is_noticed_before_anything_is_stored(repo: Repo) -> None:
+    with repo.transaction() as transaction:
+        known = transaction.write_metadata(DirTree())
+        transaction.set_ref("side", known)
+    before = sorted(repo.objects())
+    for ref in ("side/one", "side/one/two"):
+        with pytest.raises(StoreError, match="beginning of its name"), repo.transaction() as transaction:
+            transaction.write_file(FILE, b"new")
+            transaction.set_ref(ref, known)
+        assert sorted(repo.objects()) == before
+    assert repo.refs() == {"side": known}

@@ -57,6 +57,11 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]", co
         action="store_true",
         help="remove damaged objects, so that the next pull or publish brings them anew",
     )
+    fsck_parser.add_argument(
+        "--repair-from",
+        metavar="SOURCE",
+        help="fetch what is damaged or missing from another repository: a URL, a folder, or a configured remote",
+    )
     pull_parser = add(
         "pull",
         pull,
@@ -185,7 +190,12 @@ def fsck(options: argparse.Namespace, console: Console) -> int:
     """Verify every object."""
     from ostler.store.fsck import fsck as verify
 
-    problems = verify(_open(options), delete=options.delete, report=console.report)
+    if options.repair_from is not None:
+        from ostler.store.repair import repair
+
+        problems = list(repair(_open(options), options.repair_from, report=console.report).after.problems)
+    else:
+        problems = verify(_open(options), delete=options.delete, report=console.report)
     if options.json:
         console.out(json.dumps([str(problem) for problem in problems], indent=2))
     else:

@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from ostler.cli.main import build_parser
+from ostler.cli.parser import build_parser
 
 HIDDEN = ("internal",)
 

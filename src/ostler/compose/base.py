@@ -27,7 +27,7 @@ BASE_PACKAGES = (
     # one can reach it,
     "openssh-server", "systemd-resolved", "systemd-timesyncd", "iproute2", "netbase", "ca-certificates",
     # it updates itself,
-    "python3", "python3-zstandard",
+    "python3", "python3-cryptography", "python3-zstandard",
     # and a person finds what they expect.
     "apt", "debian-archive-keyring", "login", "passwd", "procps", "iputils-ping", "less", "nano",
 )  # fmt: skip

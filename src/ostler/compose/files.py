@@ -12,7 +12,7 @@ from ostler.compose.digests import digest_of, folder_digests
 from ostler.compose.edit import TreeEditor
 from ostler.compose.normalise import enablement
 from ostler.compose.users import parse_ids
-from ostler.definition.model import Definition, Ownership
+from ostler.definition.model import Definition, Ownership, Signing
 from ostler.errors import ExitCode, OstlerError
 from ostler.formats.keyfile import Keyfile
 from ostler.formats.objects import Checksum, DirMeta, FileMeta
@@ -22,6 +22,7 @@ from ostler.store.ingest import ingest_directory
 from ostler.store.layers import diff_layers
 from ostler.store.transaction import Transaction
 from ostler.store.tree import Directory
+from ostler.sysroot.install import REVOKED_UPDATE_KEYS, UPDATE_KEYS
 
 RECIPE_VERSION = 2
 DEFAULT_KERNEL_ARGUMENTS = ("rw", "panic=30", "rd.shell=0", "rd.emergency=reboot")
@@ -53,6 +54,8 @@ def files_inputs(definition: Definition, below: str) -> dict[str, str]:
     inputs["name and version"] = digest_of([definition.name, definition.version])
     inputs["kernel arguments"] = digest_of(list(definition.boot.kernel_arguments))
     inputs["[update]"] = digest_of([definition.update.url, definition.update.ref, definition.update.keep])
+    if definition.signing != Signing():
+        inputs["signing keys"] = digest_of([list(definition.signing.trusted), list(definition.signing.revoked)])
     inputs["layers below"] = below
     inputs["Ostler's recipe for files"] = str(RECIPE_VERSION)
     return inputs
@@ -96,8 +99,13 @@ def machine_files(definition: Definition, version: str) -> dict[str, str]:
         "usr/lib/bootc/kargs.d/20-ostler.toml": f"kargs = {json.dumps(arguments)}\n",
         "usr/lib/ostler/update.conf": Keyfile({"update": update}).dump(),
         SSHD_DROP_IN: SSHD_CONFIG,
+        **{place: _joined(keys) for place, keys in _update_keys(definition).items() if keys},
         **PRESETS,
     }
+
+
+def _update_keys(definition: Definition) -> dict[str, Sequence[str]]:
+    return {UPDATE_KEYS: definition.signing.trusted, REVOKED_UPDATE_KEYS: definition.signing.revoked}
 
 
 def put_overlay(editor: TreeEditor, transaction: Transaction, definition: Definition) -> None:

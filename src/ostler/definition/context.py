@@ -10,7 +10,10 @@ from ostler.definition.errors import Findings
 from ostler.definition.lists import Place, read_text
 from ostler.definition.patterns import IgnoreRules
 
-OWNED = ("ostler.toml", "ostler.lock", "packages", "systemd", "overlay", "keys", "secrets", "*.bu", "build", ".git*")
+OWNED = (
+    *("ostler.toml", "ostler.lock", "packages", "systemd", "overlay", "keys", "signing", "secrets"),
+    *("*.bu", "build", ".git*"),
+)
 IGNORE_FILES = (".containerignore", ".dockerignore")
 
 

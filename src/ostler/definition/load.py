@@ -15,6 +15,7 @@ from ostler.definition.model import Boot, Definition, Disk, Item, Mirror, Owners
 from ostler.definition.names import check_package_name, check_unit_name
 from ostler.definition.overlay import Kind, read_rules, resolve_rules, scan_overlay
 from ostler.definition.reading import Settings, read_settings
+from ostler.definition.signing import read_signing
 from ostler.io.progress import Reporter, Warning, silent
 
 SETTINGS = "ostler.toml"
@@ -23,7 +24,7 @@ LIST_FILES: Mapping[str, tuple[str, ...]] = {
     "systemd": ("enable.txt", "disable.txt"),
 }
 _OTHER_NAMES = {"Dockerfile": "Containerfile", "dockerfile": "Containerfile", "containerfile": "Containerfile"}
-_FOLDERS = ("packages", "systemd", "overlay", "keys", "Containerfile")
+_FOLDERS = ("packages", "systemd", "overlay", "keys", "signing", "Containerfile")
 
 
 def load(folder: Path, *, report: Reporter = silent) -> Definition:
@@ -40,6 +41,7 @@ def load(folder: Path, *, report: Reporter = silent) -> Definition:
     found = scan_overlay(place, findings)
     rules = _overlay_rules(settings, found, findings)
     keys = read_keys(place, findings)
+    signing = read_signing(place, findings)
     containerfile = _containerfile(place, findings)
     context = scan_context(place, findings) if containerfile else ()
     _note_unused(place, findings)
@@ -70,6 +72,7 @@ def load(folder: Path, *, report: Reporter = silent) -> Definition:
         containerfile=containerfile,
         context=context,
         warnings=in_order(findings.warnings),
+        signing=signing,
     )
 
 
@@ -143,6 +146,8 @@ def _update(settings: Settings, place: Place, findings: Findings) -> Update:
 
 def _publish(settings: Settings, place: Place, update: Update) -> Publish:
     to = settings.get(schema.TO)
+    if to is not None and to.startswith(("ssh:", "s3:")):
+        return Publish(to, settings.get(schema.ENDPOINT), settings.get(schema.REGION))
     if to is not None and to.startswith("file:"):
         return Publish(Path(unquote(urlsplit(to).path)))
     if to is not None:

@@ -68,9 +68,15 @@ class Update:
 
 @dataclass(frozen=True, slots=True)
 class Publish:
-    """`to` is the folder that `ostler publish` writes the repository into (relative ones below the machine folder)."""
+    """Where `ostler publish` writes the repository: a folder, or an `ssh://` or `s3://` address.
 
-    to: Path
+    `endpoint` is the address of an S3-compatible server (None: Amazon's), `region` where its bucket is (None: as the
+    environment says).
+    """
+
+    to: Path | str
+    endpoint: str | None = None
+    region: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,13 +104,22 @@ class Ownership:
 
 
 @dataclass(frozen=True, slots=True)
+class Signing:
+    """Public keys (base64) of who may sign new versions: those that machines believe, and those they no longer do."""
+
+    trusted: tuple[str, ...] = ()
+    revoked: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Definition:
     """A machine folder that was read without errors.
 
     `overlay_rules` maps paths in the overlay (no leading slash, directories without a trailing one) to what
     `[overlay]` says of them; paths it says nothing of are absent. `overlay` and `containerfile` are None if there
     is nothing in them. `keys` maps users to their ssh public key lines. `context` lists what a Containerfile may
-    copy (relative paths, directories before what is in them). `warnings` is what the user should be told.
+    copy (relative paths, directories before what is in them). `warnings` is what the user should be told. `signing` are
+    the public keys that machines are to believe.
     """
 
     folder: Path
@@ -126,6 +141,7 @@ class Definition:
     containerfile: Path | None
     context: tuple[str, ...]
     warnings: tuple[Problem, ...]
+    signing: Signing = Signing()
 
     @property
     def lock_path(self) -> Path:

@@ -197,14 +197,36 @@ KEEP: Key[int] = Key(
 )
 TO: Key[str | None] = Key(
     name="to",
-    read=values.publish_folder,
+    read=values.publish_place,
     default=None,
     kind="text",
-    summary="The folder that `ostler publish` writes the repository into.",
-    details="A relative path is taken from this folder.",
+    summary="Where `ostler publish` writes the repository: a folder, `ssh://USER@HOST/PATH`, or `s3://BUCKET/PREFIX`.",
+    details="A relative path is taken from this folder. Behind SSH nothing but `sh` and `tar` is needed, and `ssh` "
+    "must get in without asking for a password. For a bucket the access key is taken from the environment "
+    "(`AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_PROFILE`, …) or from `~/.aws`.",
     example='to = "/srv/www/web"',
     form={"type": "string", "minLength": 1},
     shown_default='the folder of `[update] from` if that is one, else `"build/www"`',
+)
+ENDPOINT: Key[str | None] = Key(
+    name="endpoint",
+    read=values.endpoint,
+    default=None,
+    kind="text",
+    summary="The address of the S3-compatible server that has the bucket of `to`.",
+    example='endpoint = "https://s3.example.org"',
+    form={"type": "string", "pattern": "^https?://[a-z0-9][a-z0-9.-]*(:[0-9]{1,4})?(/[A-Za-z0-9._~/-]*)?$"},
+    shown_default="`AWS_ENDPOINT_URL` or the setting in `~/.aws/config`, else Amazon's",
+)
+REGION: Key[str | None] = Key(
+    name="region",
+    read=values.text,
+    default=None,
+    kind="text",
+    summary="The region that the bucket of `to` is in.",
+    example='region = "eu-central-1"',
+    form={"type": "string", "minLength": 1},
+    shown_default="`AWS_REGION` or the setting in `~/.aws/config`, else `us-east-1`",
 )
 OWNER: Key[str | int | None] = Key(
     name="owner",
@@ -249,7 +271,7 @@ TABLES = (
     Table("boot", "The kernel and its command line.", (KERNEL, KERNEL_ARGUMENTS)),
     Table("disk", "The disk that `ostler disk` writes.", (SIZE, FILESYSTEM)),
     Table("update", "Where machines get new versions.", (FROM, REF, KEEP)),
-    Table("publish", "Where `ostler publish` puts new versions.", (TO,)),
+    Table("publish", "Where `ostler publish` puts new versions.", (TO, ENDPOINT, REGION)),
     Table(
         "overlay",
         "Ownership and modes of files in `overlay/` that differ from root, root, 0644 or 0755.",

@@ -37,8 +37,11 @@ size = "auto"
 # keep = 2
 
 [publish]
-# The folder that `ostler publish` writes, for any static web server to serve.
+# Where `ostler publish` writes: a folder, "ssh://USER@HOST/PATH" or "s3://BUCKET/PREFIX". Any web server can serve it.
 # to = "build/www"
+# For a bucket that is not Amazon's; the credentials are read from the environment or ~/.aws/credentials.
+# endpoint = "https://s3.example.org"
+# region = "us-east-1"
 
 [overlay]
 # Files in overlay/ belong to root and have mode 0644, or 0755 if they are executable. Exceptions:

@@ -275,8 +275,8 @@ def update_source(node: Node, findings: Findings) -> str | None:
     return _url(node, value, findings, schemes=("http", "https", "file"))
 
 
-def publish_folder(node: Node, findings: Findings) -> str | None:
-    """The folder to publish into."""
+def publish_place(node: Node, findings: Findings) -> str | None:
+    """The folder, or the place behind SSH or in a bucket, to publish into."""
     value = text(node, findings)
     if value is None:
         return None
@@ -285,12 +285,20 @@ def publish_folder(node: Node, findings: Findings) -> str | None:
         hint = 'write the folder that the web server serves: to = "/srv/www/web"; its address belongs in [update] from'
         node.error(findings, f'"{value}" is an address, and one cannot publish over HTTP', hint)
         return None
-    if scheme is not None and scheme != "file":
-        node.error(findings, f"publishing to {scheme}: is not supported yet", 'write a folder: to = "build/www"')
+    if scheme is None:
+        return _folder_text(node, value, findings)
+    if _url(node, value, findings, schemes=("file", "ssh", "s3")) is None:
         return None
-    if scheme == "file":
-        return _url(node, value, findings, schemes=("file",))
-    return _folder_text(node, value, findings)
+    if scheme == "ssh" and urlsplit(value).path in ("", "/"):
+        node.error(findings, f'"{value}" names no folder on that machine', 'write to = "ssh://USER@HOST/srv/www/web"')
+        return None
+    return value
+
+
+def endpoint(node: Node, findings: Findings) -> str | None:
+    """The address of an S3-compatible server."""
+    value = text(node, findings)
+    return None if value is None else _url(node, value, findings, schemes=("https", "http"))
 
 
 def _folder_text(node: Node, value: str, findings: Findings) -> str | None:

@@ -17,7 +17,7 @@ from ostler.formats.objects import Checksum
 from ostler.io.files import remove_tree, space_errors
 from ostler.io.progress import Finished, Reporter, Step, silent
 from ostler.store.repo import Repo
-from ostler.sysroot.install import FirstInstall, install_first
+from ostler.sysroot.install import SIGNED, UNSIGNED, UPDATE_KEYS, FirstInstall, install_first
 
 FORMATS = ("raw", "qcow2")
 _FSTAB = "# The root file system is the one that the kernel argument root= names.\nUUID={} /boot ext4 defaults 0 2\n"
@@ -130,6 +130,7 @@ def _stage(repo: Repo, content: CommitContent, plan: DiskPlan, staging: Path, re
         osname=plan.osname,
         ref=plan.ref,
         remote_url=plan.remote_url,
+        remote_options=SIGNED if content.tree.lookup(UPDATE_KEYS) is not None else UNSIGNED,
         kargs=plan.kernel_arguments,
         boot_uuid=boot_uuid,
         etc={"fstab": _FSTAB.format(boot_uuid).encode()},

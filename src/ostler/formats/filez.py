@@ -20,6 +20,7 @@ FILEZ_TYPE = "(tuuuusa(ayay))"
 SIZE_OFFSET = 8
 """Where in the file the uncompressed size lies: 8 bytes, big-endian."""
 MAX_HEADER_SIZE = 16 * 1024 * 1024
+_CACHED = 1024
 
 
 def encode_header(meta: FileMeta, size: int) -> bytes:
@@ -46,9 +47,32 @@ def read_header(read: Callable[[int], bytes]) -> tuple[FileMeta, int]:
     data = read(length)
     if len(data) != length:
         raise FormatError("a compressed file object ends within its header")
-    size, *fields = gvariant.decode(FILEZ_TYPE, data)
-    meta = file_meta_from(tuple(fields))
-    size = int.from_bytes(size.to_bytes(8, "little"), "big")
+    return _parse(data)
+
+
+def split(data: bytes) -> tuple[FileMeta, int, int]:
+    """(metadata, uncompressed size, where the compressed content starts) of an object held in memory.
+
+    Raises `FormatError` as `read_header` does.
+    """
+    length = int.from_bytes(data[:4], "big")
+    if len(data) < 8 or any(data[4:8]) or length > MAX_HEADER_SIZE:
+        raise FormatError("a compressed file object does not start with a header")
+    if len(data) < 8 + length:
+        raise FormatError("a compressed file object ends within its header")
+    return *_parse(data[8 : 8 + length]), 8 + length
+
+
+def _parse(header: bytes) -> tuple[FileMeta, int]:
+    decode = _meta_of if len(header) <= _CACHED else _meta_of.__wrapped__
+    meta, size = decode(header[8:]), int.from_bytes(header[:8], "big")
     if meta.is_symlink and size:
         raise FormatError("a symlink object claims to have content")
     return meta, size
+
+
+@lru_cache(maxsize=4096)
+def _meta_of(behind_size: bytes) -> FileMeta:
+    """Most files have the same metadata: they are decoded once."""
+    _, *fields = gvariant.decode(FILEZ_TYPE, bytes(8) + behind_size)
+    return file_meta_from(tuple(fields))

@@ -12,9 +12,10 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from functools import lru_cache
 from hashlib import sha256
-from typing import Any, NewType, TypeAlias
+from typing import Any, NewType, TypeAlias, cast
 
 from ostler.formats import gvariant
+from ostler.formats.dirtree import read_entries
 from ostler.formats.gvariant import FormatError, Variant
 
 Checksum = NewType("Checksum", str)
@@ -85,18 +86,21 @@ def _checksum_from(raw: bytes) -> Checksum:
     return Checksum(raw.hex())
 
 
-def _swap(number: int) -> int:
+def swap32(number: int) -> int:
+    """A four-byte number with its bytes in the other order."""
     return int.from_bytes(number.to_bytes(4, "big"), "little")
 
 
-def _encode_xattrs(xattrs: Xattrs) -> list[tuple[bytes, bytes]]:
+def encode_xattrs(xattrs: Xattrs) -> list[tuple[bytes, bytes]]:
+    """The value of type `a(ayay)`; raises `FormatError`."""
     names = [name for name, _ in xattrs]
     if names != sorted(set(names)) or not all(names) or any(b"\0" in name for name in names):
         raise FormatError(f"extended attributes are not sorted, unique and named: {names!r}")
     return [(name + b"\0", value) for name, value in xattrs]
 
 
-def _decode_xattrs(pairs: list[tuple[bytes, bytes]]) -> Xattrs:
+def decode_xattrs(pairs: list[tuple[bytes, bytes]]) -> Xattrs:
+    """The attributes in a value of type `a(ayay)`; raises `FormatError`."""
     previous = b""
     for name, _ in pairs:
         if not name.endswith(b"\0") or b"\0" in name[:-1] or name[:-1] <= previous:
@@ -117,15 +121,15 @@ class DirMeta:
     def encode(self) -> bytes:
         """The stored bytes; raises `FormatError` if the mode is not a directory's."""
         _check_mode(self.mode, directory=True)
-        numbers = (_swap(self.uid), _swap(self.gid), _swap(self.mode))
-        return gvariant.encode(DIRMETA_TYPE, (*numbers, _encode_xattrs(self.xattrs)))
+        numbers = (swap32(self.uid), swap32(self.gid), swap32(self.mode))
+        return gvariant.encode(DIRMETA_TYPE, (*numbers, encode_xattrs(self.xattrs)))
 
     @staticmethod
     def decode(data: bytes) -> "DirMeta":
         """Parse a dirmeta object; raises `FormatError`."""
         uid, gid, mode, xattrs = gvariant.decode(DIRMETA_TYPE, data)
-        _check_mode(_swap(mode), directory=True)
-        return DirMeta(_swap(uid), _swap(gid), _swap(mode), _decode_xattrs(xattrs))
+        _check_mode(swap32(mode), directory=True)
+        return DirMeta(swap32(uid), swap32(gid), swap32(mode), decode_xattrs(xattrs))
 
     @property
     def checksum(self) -> Checksum:
@@ -154,7 +158,9 @@ class FileMeta:
 
     def checksum_with(self, content: bytes) -> Checksum:
         """The name of the file object with this metadata and content (empty for a symlink)."""
-        return checksum_of(self.header() + content)
+        digest = sha256(self.header())
+        digest.update(content)
+        return Checksum(digest.hexdigest())
 
     @staticmethod
     def decode(data: bytes) -> "FileMeta":
@@ -167,14 +173,14 @@ class FileMeta:
         if bool(self.target) != self.is_symlink:
             raise FormatError("a symlink needs a target and a regular file must have none")
         _check_target(self.target)
-        numbers = (_swap(self.uid), _swap(self.gid), _swap(self.mode))
-        return (*numbers, 0, self.target, _encode_xattrs(self.xattrs))
+        numbers = (swap32(self.uid), swap32(self.gid), swap32(self.mode))
+        return (*numbers, 0, self.target, encode_xattrs(self.xattrs))
 
 
 def file_meta_from(fields: tuple[Any, ...]) -> FileMeta:
     """The `FileMeta` of decoded header fields (uid, gid, mode, rdev, target, xattrs)."""
     uid, gid, mode, rdev, target, xattrs = fields
-    meta = FileMeta(_swap(uid), _swap(gid), _swap(mode), _decode_xattrs(xattrs), target)
+    meta = FileMeta(swap32(uid), swap32(gid), swap32(mode), decode_xattrs(xattrs), target)
     _check_mode(meta.mode, directory=False)
     if rdev or bool(target) != meta.is_symlink:
         raise FormatError("a file header names a device, a symlink without target or a target without symlink")
@@ -203,8 +209,12 @@ def _check_target(target: str) -> None:
 def check_name(name: str) -> str:
     """`name` if it can name a directory entry; raises `FormatError`."""
     if name in ("", ".", "..") or "/" in name or "\0" in name:
-        raise FormatError(f"{name!r} cannot be a file name")
+        raise _bad_name(name)
     return name
+
+
+def _bad_name(name: str) -> FormatError:
+    return FormatError(f"Invalid / in filename {name}" if "/" in name else f"{name!r} cannot be a file name")
 
 
 def _check_names(names: list[str]) -> None:
@@ -214,7 +224,7 @@ def _check_names(names: list[str]) -> None:
         if name <= previous:
             raise FormatError(f"the entry {name!r} of a directory is empty, repeated or out of order")
         if name in (".", "..") or "/" in name or "\0" in name:
-            raise FormatError(f"{name!r} cannot be a file name")
+            raise _bad_name(name)
         previous = name
 
 
@@ -235,11 +245,18 @@ class DirTree:
     @staticmethod
     def decode(data: bytes) -> "DirTree":
         """Parse a dirtree object; raises `FormatError`."""
-        files, dirs = gvariant.decode(DIRTREE_TYPE, data)
-        tree = DirTree(
-            tuple((name, _checksum_from(c)) for name, c in files),
-            tuple((name, _checksum_from(t), _checksum_from(m)) for name, t, m in dirs),
-        )
+        entries = read_entries(data)
+        if entries is not None:
+            tree = DirTree(
+                cast(tuple[tuple[str, Checksum], ...], tuple(entries[0])),
+                tuple((name, Checksum(both[:64]), Checksum(both[64:])) for name, both in entries[1]),
+            )
+        else:
+            files, dirs = gvariant.decode(DIRTREE_TYPE, data)
+            tree = DirTree(
+                tuple((name, _checksum_from(c)) for name, c in files),
+                tuple((name, _checksum_from(t), _checksum_from(m)) for name, t, m in dirs),
+            )
         tree._check()
         return tree
 
@@ -343,3 +360,8 @@ def decode_detached(data: bytes) -> dict[str, Variant]:
     """Parse detached commit metadata or `summary.sig`; raises `FormatError`."""
     result: dict[str, Variant] = gvariant.decode(METADATA_TYPE, data)
     return result
+
+
+def encode_tombstone(commit: Checksum) -> bytes:
+    """The object that says that a commit was deleted on purpose."""
+    return gvariant.encode(METADATA_TYPE, {"commit": Variant("ay", parse_checksum(commit).encode() + b"\0")})

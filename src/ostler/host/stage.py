@@ -33,6 +33,7 @@ from ostler.sysroot.write import Hook, boot_prefix, check_boot_space, missing_ke
 
 if TYPE_CHECKING:
     from ostler.io.http import Fetcher
+    from ostler.store.pull_options import PullOptions
 
 UnitStarter = Callable[[], None]
 
@@ -87,6 +88,14 @@ def start_finalize_unit() -> None:
     run(["systemctl", "start", "--quiet", FINALIZE_UNIT], hint=f"`systemctl status {FINALIZE_UNIT}` says more")
 
 
+def pull_options(system: System) -> "PullOptions":
+    """How the machine pulls: believing the keys that its running version and its /etc name."""
+    from ostler.store.pull_options import PullOptions
+    from ostler.store.signing.places import Places
+
+    return PullOptions(places=Places.of_system(system.root))
+
+
 def already_there(state: SysrootState, commit: Checksum, refspec: str) -> tuple[str, Deployment] | None:
     """("staged" | "booted" | "default", deployment) if the commit is there, so that fetching would change nothing."""
     assert state.booted is not None
@@ -120,7 +129,8 @@ def fetch_and_stage(
     from ostler.store.pull import pull, remote_commit
 
     assert state.booted is not None
-    commit, _ = remote_commit(sysroot.repo, target.remote, target.ref, fetcher=fetcher)
+    options = pull_options(system)
+    commit, _ = remote_commit(sysroot.repo, target.remote, target.ref, options=options, fetcher=fetcher)
     there = already_there(state, commit, target.refspec)
     if there is not None:
         return UpgradeResult(False, target.refspec, there[1].version, commit, there[0])
@@ -128,7 +138,7 @@ def fetch_and_stage(
         clean_and_prune(sysroot, state, refs_in_use={target.refspec})
     except (CorruptError, NotFoundError, BusyError) as error:  # a damaged old version must not keep a new one out
         report(Warning(f"old objects could not be removed: {error.message}", error.hint))
-    pulled = pull(sysroot.repo, target.remote, [target.ref], fetcher=fetcher, report=report)
+    pulled = pull(sysroot.repo, target.remote, [target.ref], options=options, fetcher=fetcher, report=report)
     commit = pulled.refs[target.ref]
     new = stage(system, sysroot, state, commit, target.origin, start_unit=start_unit, report=report, step=step)
     booted_tree = DirectoryView(sysroot.root_of(state.booted))

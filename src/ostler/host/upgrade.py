@@ -10,7 +10,7 @@ from ostler.formats.objects import Checksum, Commit, DirTree, ObjectType, checks
 from ostler.formats.refs import join_refspec
 from ostler.host.config import UpdateConfig, follow_source, read_update_config
 from ostler.host.packages import DPKG_STATUS, MAX_STATUS, diff_json, diff_text, package_versions
-from ostler.host.stage import Target, UnitStarter, UpgradeResult, already_there, fetch_and_stage
+from ostler.host.stage import Target, UnitStarter, UpgradeResult, already_there, fetch_and_stage, pull_options
 from ostler.host.system import System, as_system
 from ostler.io.progress import Finished, Reporter, Step, silent
 from ostler.packages.difference import PackageDiff, compare
@@ -23,7 +23,7 @@ from ostler.sysroot.write import Hook, no_hook
 
 if TYPE_CHECKING:
     from ostler.io.http import Fetcher
-    from ostler.store.pull import RefSource
+    from ostler.store.pull_source import RefSource
 
 __all__ = ["CheckResult", "UpgradeResult", "check", "upgrade"]
 
@@ -80,11 +80,12 @@ def check(
     target = target_of(booted, config)
     remote = _current_remote(sysroot.repo, target, config)
     report(Step("check", target.refspec))
-    checksum, commit = remote_commit(sysroot.repo, remote, target.ref, fetcher=fetcher)
+    options = pull_options(as_system(where))
+    checksum, commit = remote_commit(sysroot.repo, remote, target.ref, options=options, fetcher=fetcher)
     there = already_there(state, checksum, target.refspec)
     packages = None
     if there is None:
-        with open_source(sysroot.repo, remote, fetcher=fetcher) as source:
+        with open_source(sysroot.repo, remote, options=options, fetcher=fetcher) as source:
             packages = _package_difference(sysroot, booted, source, commit)
     report(Finished("check"))
     return CheckResult(

@@ -4,102 +4,78 @@
 one that talks to servers. It may be used from many threads at once; each request takes a connection of its own.
 """
 
-import base64
-import http.client
 import random
+import re
 import socket
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Protocol, TypeVar
-from urllib.parse import SplitResult, quote, unquote, urljoin, urlsplit, urlunsplit
+from typing import TYPE_CHECKING, TypeVar
+from urllib.parse import quote, urlsplit, urlunsplit
 
 from ostler import __version__
-from ostler.errors import ExitCode, OstlerError
+from ostler.io.fetching import (
+    Body,
+    Conditional,
+    Fetcher,
+    fetch_bytes,
+    fetch_conditional,
+    fetch_optional,
+)
+from ostler.io.http_body import BROKEN, AnswerBody
+from ostler.io.http_connection import (
+    Answer,
+    HttpConnection,
+    ProtocolError,
+    open_tunnel,
+    request_headers,
+    request_line,
+    wrap_tls,
+)
+from ostler.io.http_errors import (
+    ABSENT,
+    NO_HEADERS,
+    HttpStatusError,
+    NetworkError,
+    PassingError,
+    connection_error,
+    status_error,
+)
+from ostler.io.http_url import Origin, basic, parse_url, redact, redirected, same_origin
 
 if TYPE_CHECKING:
     import ssl
 
+    from ostler.io.cookies import Cookie
+
+__all__ = [
+    "ABSENT",
+    "NO_HEADERS",
+    "Body",
+    "Conditional",
+    "Fetcher",
+    "HttpFetcher",
+    "HttpOptions",
+    "HttpStatusError",
+    "NetworkError",
+    "T",
+    "fetch_bytes",
+    "fetch_conditional",
+    "fetch_optional",
+    "redact",
+]
+
 T = TypeVar("T")
 
-CHUNK = 256 * 1024
 MAX_REDIRECTS = 5
-MAX_RETRY_AFTER_SECONDS = 30.0
+MAX_BACKOFF_SECONDS = 8.0
+MAX_DRAINED = 64 * 1024
+MAX_RESUMES = 16
+MAX_PREPARED = 1024
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
-PASSING = frozenset({408, 429, 500, 502, 503, 504})  # answers that may be different in a moment
-ABSENT = frozenset({403, 404, 410})  # S3 says 403 for a missing key unless the reader may list the bucket
-NO_HEADERS: Mapping[str, str] = MappingProxyType({})
-_NAME_NOT_KNOWN = frozenset({socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME)})
-_BROKEN = (OSError, http.client.HTTPException)
 
-
-class NetworkError(OstlerError):
-    """A server could not be reached, or what it said was not what was asked for."""
-
-    exit_code = ExitCode.NETWORK
-
-
-class HttpStatusError(NetworkError):
-    """The server answered with an error status; `status` and `url` say which."""
-
-    def __init__(self, message: str, *, status: int, url: str, hint: str | None = None) -> None:
-        super().__init__(message, hint=hint)
-        self.status = status
-        self.url = url
-
-    @property
-    def absent(self) -> bool:
-        """Whether the answer means that nothing is there (403, 404, 410)."""
-        return self.status in ABSENT
-
-
-class _PassingError(Exception):
-    """A failure worth another attempt; `error` is what to raise if that was the last one."""
-
-    def __init__(self, error: NetworkError, wait_seconds: float | None = None) -> None:
-        super().__init__(error.message)
-        self.error = error
-        self.wait_seconds = wait_seconds
-
-
-class Body(Protocol):
-    """The body of a successful answer, to be read once from front to end."""
-
-    @property
-    def received(self) -> int:
-        """Bytes of the body read so far, as they came over the wire."""
-
-    def read(self, size: int = -1, /) -> bytes:
-        """At most `size` bytes (all that remain if negative); empty only at the end. Raises `NetworkError`."""
-
-
-class Fetcher(Protocol):
-    """Gets documents by URL."""
-
-    def get(self, url: str, consume: Callable[[Body], T], *, limit: int, headers: Mapping[str, str] = NO_HEADERS) -> T:
-        """Return what `consume` makes of the body of `url`; `headers` are sent besides the usual ones.
-
-        `limit` is the largest body to accept, in bytes. `consume` runs again from the start when a broken
-        connection was tried again, so it must undo its doing when `read` raises. Raises `HttpStatusError` for a
-        final status other than success, and `NetworkError` for everything else that goes wrong on the way.
-        """
-
-
-def fetch_bytes(fetcher: Fetcher, url: str, *, limit: int) -> bytes:
-    """The whole body of `url`, at most `limit` bytes. Raises `NetworkError`."""
-    return fetcher.get(url, lambda body: body.read(), limit=limit)
-
-
-def fetch_optional(fetcher: Fetcher, url: str, *, limit: int) -> bytes | None:
-    """The whole body of `url`, or None if the server says that nothing is there. Raises `NetworkError`."""
-    try:
-        return fetch_bytes(fetcher, url, limit=limit)
-    except HttpStatusError as error:
-        if error.absent:
-            return None
-        raise
+_PLAIN_NAME = re.compile(r"[0-9A-Za-z][-._0-9A-Za-z]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +83,9 @@ class HttpOptions:
     """How to talk to servers.
 
     `proxy` is a proxy's URL (`http://[user:password@]host:port`). `attempts` counts tries of one request, the first
-    included; between them lie `backoff_seconds`, doubled each time. `timeout_seconds` bounds silence, not transfers.
+    included; between them lie `backoff_seconds`, doubled each time. `timeout_seconds` bounds silence, not transfers;
+    those end (and are tried again) when they bring fewer than `low_speed_bytes` a second for `low_speed_seconds`.
+    `headers` go with every request to the server asked (never to where it redirects); `cookies` is a file of them.
     """
 
     proxy: str | None = None
@@ -118,76 +96,34 @@ class HttpOptions:
     timeout_seconds: float = 30.0
     attempts: int = 4
     backoff_seconds: float = 0.5
-
-
-@dataclass(frozen=True, slots=True)
-class _Origin:
-    scheme: str
-    host: str
-    port: int
-
-    def __str__(self) -> str:
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        usual = {"http": 80, "https": 443}[self.scheme]
-        return host if self.port == usual else f"{host}:{self.port}"
+    low_speed_bytes: int = 0
+    low_speed_seconds: float = 30.0
+    user_agent: str = f"ostler/{__version__}"
+    headers: Mapping[str, str] = field(default_factory=dict)
+    cookies: Path | None = None
 
 
 @dataclass(slots=True)
 class _Pool:
     """Idle connections by origin, and every open one, so that all can be ended from another thread."""
 
-    idle: dict[_Origin, list[http.client.HTTPConnection]] = field(default_factory=dict)
-    opened: set[http.client.HTTPConnection] = field(default_factory=set)
+    idle: dict[Origin, list[HttpConnection]] = field(default_factory=dict)
+    opened: set[HttpConnection] = field(default_factory=set)
     lock: threading.Lock = field(default_factory=threading.Lock)
     closed: threading.Event = field(default_factory=threading.Event)
 
 
-class _ResponseBody:
-    """A `Body` over an answer of `http.client`, which knows how long it must be and how long it may be."""
+@dataclass(slots=True)
+class Sent:
+    """A request on its way: where, on which connection, and whether that had been used before.
 
-    def __init__(self, response: http.client.HTTPResponse, url: str, limit: int) -> None:
-        self._response = response
-        self._url = url
-        self._limit = limit
-        self._received = 0
-        self.finished = response.length == 0
-        if response.length is not None and response.length > limit:
-            raise self._too_long()
+    `outcome` is what came of it, if somebody has looked already.
+    """
 
-    @property
-    def received(self) -> int:
-        """Bytes read so far."""
-        return self._received
-
-    def read(self, size: int = -1, /) -> bytes:
-        """At most `size` bytes; all that remain if negative."""
-        if size < 0:
-            parts = []
-            while part := self.read(CHUNK):
-                parts.append(part)
-            return b"".join(parts)
-        if self.finished or size == 0:
-            return b""
-        try:
-            data = self._response.read(size)
-        except _BROKEN as error:
-            raise _PassingError(_transfer_error(self._url, error)) from error
-        self._received += len(data)
-        if self._received > self._limit:
-            raise self._too_long()
-        if self._response.length == 0 or not data:
-            if self._response.length:
-                raise _PassingError(
-                    NetworkError(f"{self._url}: the connection ended {self._response.length} bytes early")
-                )
-            self.finished = True
-        return data
-
-    def _too_long(self) -> NetworkError:
-        return NetworkError(
-            f"{self._url}: the answer is longer than the {self._limit} bytes that it may have",
-            hint="the server sends something else than what was asked for; look at the address in a browser",
-        )
+    origin: Origin
+    connection: HttpConnection
+    reused: bool
+    outcome: Answer | Exception | None = None
 
 
 class HttpFetcher:
@@ -198,6 +134,8 @@ class HttpFetcher:
         self._pool = _Pool()
         self._tls: ssl.SSLContext | None = None
         self._proxy = urlsplit(self.options.proxy) if self.options.proxy else None
+        self._cookies: tuple[Cookie, ...] | None = None
+        self._prepared: dict[str, tuple[Origin, str, bytes]] = {}
 
     def __enter__(self) -> "HttpFetcher":
         return self
@@ -213,111 +151,241 @@ class HttpFetcher:
             self._pool.opened.clear()
             self._pool.idle.clear()
         for connection in opened:
-            if connection.sock is not None:
-                try:
-                    connection.sock.shutdown(socket.SHUT_RDWR)
-                except OSError:
-                    connection.close()
+            try:
+                connection.sock.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                connection.close()
+
+    def afresh(self) -> "HttpFetcher":
+        """A fetcher with the same settings and no connections, for another process."""
+        return HttpFetcher(self.options)
 
     def get(self, url: str, consume: Callable[[Body], T], *, limit: int, headers: Mapping[str, str] = NO_HEADERS) -> T:
         """See `Fetcher.get`."""
+        return self.get_sent(url, consume, limit, headers, None)
+
+    @property
+    def closed(self) -> bool:
+        """Whether `close` was called."""
+        return self._pool.closed.is_set()
+
+    def get_sent(
+        self, url: str, consume: Callable[[Body], T], limit: int, headers: Mapping[str, str], sent: Sent | None
+    ) -> T:
+        """As `get`, with the first request sent already."""
         wait = self.options.backoff_seconds
         for attempt in range(1, self.options.attempts + 1):
             try:
-                return self._attempt(url, consume, limit, headers)
-            except _PassingError as failure:
-                if attempt == self.options.attempts or self._pool.closed.is_set():
+                return self._attempt(url, consume, limit, headers, sent)
+            except PassingError as failure:
+                if attempt == self.options.attempts or self.closed:
                     raise failure.error from failure.__cause__
-                pause = failure.wait_seconds if failure.wait_seconds is not None else wait
-                # Spread out, so that parallel requests that failed together do not come back together.
-                self._pool.closed.wait(pause * random.uniform(0.75, 1.25))
-                wait *= 2
+                sent = None
+                self.pause(failure.wait_seconds if failure.wait_seconds is not None else wait)
+                wait = min(wait * 2, max(MAX_BACKOFF_SECONDS, self.options.backoff_seconds))
         raise AssertionError("at least one attempt is made")
 
-    def _attempt(self, url: str, consume: Callable[[Body], T], limit: int, headers: Mapping[str, str]) -> T:
-        origin_asked = _parse(url)[0]
+    def pause(self, seconds: float) -> None:
+        """Wait about so long, or until the fetcher is closed."""
+        # Spread out, so that parallel requests that failed together do not come back together.
+        self._pool.closed.wait(seconds * random.uniform(0.75, 1.25))
+
+    def _attempt(
+        self, url: str, consume: Callable[[Body], T], limit: int, headers: Mapping[str, str], sent: Sent | None
+    ) -> T:
+        asked = url
         for _ in range(MAX_REDIRECTS + 1):
-            origin, parts = _parse(url)
-            shown = redact(url)
-            sent = {"User-Agent": f"ostler/{__version__}", "Accept-Encoding": "identity"}
-            if origin == origin_asked:  # credentials and the like stay with the server they were meant for
-                sent.update(headers)
-            if parts.username is not None:
-                sent["Authorization"] = _basic(parts)
-            connection, response = self._request(origin, parts, sent, shown)
+            shown = redact(url) if "@" in url else url
+            if sent is None:
+                sent = self.send_request(url, asked, headers, shown)
+            sent, answer = self._receive(sent, url, asked, headers, shown)
+            body: AnswerBody | None = None
             keep = False
             try:
-                if response.status not in REDIRECTS:
-                    if not 200 <= response.status < 300:
-                        raise _status_error(response, shown)
-                    body = _ResponseBody(response, shown, limit)
+                if answer.status not in REDIRECTS:
+                    if not 200 <= answer.status < 300:
+                        keep = _drained(answer)
+                        raise status_error(answer.status, answer.reason, answer.headers, shown)
+                    if answer.status == 206 and "Range" not in headers:
+                        raise NetworkError(f"{shown}: the server sends a part, which nobody asked for")
+                    body = self._body(answer, sent, url, asked, headers, limit, shown)
                     result = consume(body)
-                    keep = body.finished and not response.will_close
+                    keep = body.finished and not body.answer.will_close
                     return result
-                url = _redirected(url, response.headers.get("Location"), shown)
+                keep = _drained(answer)
+                url = redirected(url, answer.headers.get("location"), shown)
             finally:
-                self._give_back(origin, connection, keep=keep)
+                self.give_back(sent, keep=keep)
+                sent = None
         raise NetworkError(f"{shown}: redirected more than {MAX_REDIRECTS} times")
 
-    def _request(
-        self, origin: _Origin, parts: SplitResult, headers: Mapping[str, str], shown: str
-    ) -> tuple[http.client.HTTPConnection, http.client.HTTPResponse]:
-        query = quote(parts.query, safe="/?%:@!$&'()*+,;=~[]")
-        target = urlunsplit(("", "", quote(parts.path, safe="/%:@!$&'()*+,;=~") or "/", query, ""))
-        if self._proxy is not None and origin.scheme == "http":
-            target = f"http://{origin}{target}"
-            if self._proxy.username is not None:
-                headers = {**headers, "Proxy-Authorization": _basic(self._proxy)}
+    def _body(
+        self,
+        answer: Answer,
+        sent: Sent,
+        url: str,
+        asked: str,
+        headers: Mapping[str, str],
+        limit: int,
+        shown: str,
+    ) -> AnswerBody:
+        """The body of the answer; should its connection break, the rest comes on another if the server can do that."""
+        validator = answer.headers.get("etag") or answer.headers.get("last-modified")
+        resumable = validator is not None and not validator.startswith("W/") and "Range" not in headers
+        resumes = 0
+
+        def resume(start: int, body: AnswerBody) -> Answer | None:
+            nonlocal resumes
+            resumes += 1
+            if not resumable or self.options.attempts == 1 or resumes > MAX_RESUMES or self.closed:
+                return None
+            self.give_back(sent, keep=False)
+            self.pause(self.options.backoff_seconds)
+            assert validator is not None
+            more = {**headers, "Range": f"bytes={start}-", "If-Range": validator}
+            again = self.send_request(url, asked, more, shown)
+            again, rest = self._receive(again, url, asked, more, shown)
+            sent.origin, sent.connection, sent.reused = again.origin, again.connection, again.reused
+            if rest.status != 206 or not rest.headers.get("content-range", "").startswith(f"bytes {start}-"):
+                return None
+            return rest
+
+        return AnswerBody(answer, shown, limit, resume, (self.options.low_speed_bytes, self.options.low_speed_seconds))
+
+    # --- requests
+
+    def send_request(self, url: str, asked: str, headers: Mapping[str, str], shown: str) -> Sent:
+        """Ask for `url` (to which `asked` may have redirected). Raises `PassingError` and `NetworkError`."""
+        origin, request = self._request(url, asked, headers, shown)
         while True:
             connection = self._idle(origin)
             reused = connection is not None
             try:
                 if connection is None:
                     connection = self._connect(origin)
-                connection.request("GET", target, headers=dict(headers))
-                return connection, connection.getresponse()
-            except _BROKEN as error:
+                connection.send_bytes(request)
+                return Sent(origin, connection, reused)
+            except BROKEN as error:
                 if connection is not None:
-                    self._give_back(origin, connection, keep=False)
-                # A server may close an idle connection at any time: that is no failure, ask again on another.
-                if reused and not isinstance(error, TimeoutError) and not self._pool.closed.is_set():
+                    self.give_back(Sent(origin, connection, reused), keep=False)
+                if reused and not isinstance(error, TimeoutError) and not self.closed:
                     continue
-                raise _connection_error(shown, origin, error) from error
+                raise connection_error(shown, origin.host, str(origin), error) from error
             except ValueError as error:  # such as a host name with a label that is empty or too long
                 if connection is not None:
-                    self._give_back(origin, connection, keep=False)
+                    self.give_back(Sent(origin, connection, reused), keep=False)
                 raise NetworkError(f"{shown!r} cannot be asked for: {error}", hint="check the address") from error
 
-    def _idle(self, origin: _Origin) -> http.client.HTTPConnection | None:
+    def _receive(self, sent: Sent, url: str, asked: str, headers: Mapping[str, str], shown: str) -> tuple[Sent, Answer]:
+        while True:
+            try:
+                if isinstance(sent.outcome, Exception):
+                    raise sent.outcome
+                return sent, sent.outcome or sent.connection.receive()
+            except BROKEN as error:
+                self.give_back(sent, keep=False)
+                # A server may close an idle connection at any time: that is no failure, ask again on another.
+                if sent.reused and isinstance(error, ConnectionError) and not self.closed:
+                    sent = self.send_request(url, asked, headers, shown)
+                    continue
+                raise connection_error(shown, sent.origin.host, str(sent.origin), error) from error
+
+    def _request(self, url: str, asked: str, headers: Mapping[str, str], shown: str) -> tuple[Origin, bytes]:
+        """The server to ask, and the request. What URLs of one folder have in common is worked out once."""
+        base, _, name = url.rpartition("/")
+        prepared = self._prepared.get(base)
+        if prepared is not None and url is asked and not headers and _PLAIN_NAME.fullmatch(name):
+            return prepared[0], f"GET {prepared[1]}{name} HTTP/1.1\r\n".encode() + prepared[2]
+        private = same_origin(url, asked)
+        origin, target, own = self._work_out(url, private=private)
+        if private:  # credentials and the like stay with the server they were meant for
+            own = {**own, **headers}
+        try:
+            line, rest = request_line("GET", target), request_headers(str(origin), own)
+        except ValueError as error:
+            raise NetworkError(f"{shown!r} cannot be asked for: {error}", hint="check the address") from error
+        if url is asked and not headers and self.options.cookies is None and _PLAIN_NAME.fullmatch(name):
+            if len(self._prepared) >= MAX_PREPARED:
+                self._prepared.clear()
+            self._prepared[base] = (origin, target.removesuffix(name), rest)
+        return origin, line + rest
+
+    def _work_out(self, url: str, *, private: bool) -> tuple[Origin, str, dict[str, str]]:
+        origin, parts = parse_url(url)
+        query = quote(parts.query, safe="/?%:@!$&'()*+,;=~[]")
+        path = quote(parts.path, safe="/%:@!$&'()*+,;=~") or "/"
+        target = urlunsplit(("", "", path, query, ""))
+        headers = {"User-Agent": self.options.user_agent, "Accept-Encoding": "identity"}
+        if private:
+            headers.update(self.options.headers)
+        if parts.username is not None:
+            headers["Authorization"] = basic(parts)
+        cookie = self._cookie(origin, path)
+        if cookie is not None:
+            headers["Cookie"] = cookie
+        if self._proxy is not None and origin.scheme == "http":
+            target = f"http://{origin}{target}"
+            if self._proxy.username is not None:
+                headers["Proxy-Authorization"] = basic(self._proxy)
+        return origin, target, headers
+
+    def _cookie(self, origin: Origin, path: str) -> str | None:
+        if self.options.cookies is None:
+            return None
+        from ostler.io.cookies import MAX_COOKIES, cookie_header, parse_cookies
+
+        if self._cookies is None:
+            with open(self.options.cookies, "rb") as file:
+                self._cookies = parse_cookies(file.read(MAX_COOKIES).decode(errors="replace"))
+        return cookie_header(self._cookies, origin.host, path, secure=origin.scheme == "https")
+
+    # --- connections
+
+    def _idle(self, origin: Origin) -> HttpConnection | None:
         with self._pool.lock:
             idle = self._pool.idle.get(origin)
             return idle.pop() if idle else None
 
-    def _connect(self, origin: _Origin) -> http.client.HTTPConnection:
+    def _connect(self, origin: Origin) -> HttpConnection:
         timeout = self.options.timeout_seconds
         host, port = origin.host, origin.port
         if self._proxy is not None:
             host, port = self._proxy.hostname or "", self._proxy.port or 8080
-        connection: http.client.HTTPConnection
-        if origin.scheme == "https":
-            connection = http.client.HTTPSConnection(host, port, timeout=timeout, context=self._context())
-            if self._proxy is not None:
-                extra = {} if self._proxy.username is None else {"Proxy-Authorization": _basic(self._proxy)}
-                connection.set_tunnel(origin.host, origin.port, headers=extra)
-        else:
-            connection = http.client.HTTPConnection(host, port, timeout=timeout)
-        connection.connect()
+        sock = socket.create_connection((host, port), timeout)
+        try:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if origin.scheme == "https":
+                if self._proxy is not None:
+                    self._tunnel(HttpConnection(sock, f"{origin.host}:{origin.port}", timeout), origin)
+                    sock.settimeout(timeout)
+                sock = wrap_tls(self._context(), sock, origin.host)
+            connection = HttpConnection(sock, str(origin), timeout)
+        except BaseException:
+            sock.close()
+            raise
         with self._pool.lock:
-            if not self._pool.closed.is_set():
+            if not self.closed:
                 self._pool.opened.add(connection)
                 return connection
         connection.close()
         raise ConnectionAbortedError("the fetcher is closed")
 
-    def _give_back(self, origin: _Origin, connection: http.client.HTTPConnection, *, keep: bool) -> None:
+    def _tunnel(self, connection: HttpConnection, origin: Origin) -> None:
+        assert self._proxy is not None
+        headers = {"User-Agent": self.options.user_agent}
+        if self._proxy.username is not None:
+            headers["Proxy-Authorization"] = basic(self._proxy)
+        host = f"[{origin.host}]" if ":" in origin.host else origin.host
+        answer = open_tunnel(connection, f"{host}:{origin.port}", headers)
+        if answer.status != 200:
+            raise ProtocolError(f"the proxy answered {answer.status} {answer.reason}".rstrip())
+
+    def give_back(self, sent: Sent, *, keep: bool) -> None:
+        """A request is done with; its connection may be used for others if `keep`."""
+        connection = sent.connection
         with self._pool.lock:
-            if keep and not self._pool.closed.is_set():
-                self._pool.idle.setdefault(origin, []).append(connection)
+            if keep and not self.closed and connection.idle:
+                self._pool.idle.setdefault(sent.origin, []).append(connection)
                 return
             self._pool.opened.discard(connection)
         connection.close()
@@ -337,94 +405,13 @@ class HttpFetcher:
         return self._tls
 
 
-def redact(url: str) -> str:
-    """The URL without user name and password, for messages."""
-    parts = urlsplit(url)
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
-
-
-def _parse(url: str) -> tuple[_Origin, SplitResult]:
+def _drained(answer: Answer) -> bool:
+    """Read a short rest of an answer, so that its connection can be used again; False if that is not to be had."""
+    if answer.will_close or answer.left is None or answer.left > MAX_DRAINED:
+        return answer.ended and not answer.will_close
     try:
-        url.encode()
-        parts = urlsplit(url)
-        port = parts.port
-    except ValueError as error:
-        raise NetworkError(f"{url!r} is not a URL: {error}") from error
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise NetworkError(f"{redact(url)!r} is not an http:// or https:// URL")
-    return _Origin(parts.scheme, parts.hostname, port or {"http": 80, "https": 443}[parts.scheme]), parts
-
-
-def _basic(parts: SplitResult) -> str:
-    credentials = f"{unquote(parts.username or '')}:{unquote(parts.password or '')}"
-    return "Basic " + base64.b64encode(credentials.encode()).decode()
-
-
-def _redirected(url: str, location: str | None, shown: str) -> str:
-    if not location:
-        raise NetworkError(f"{shown}: the server redirects to nowhere")
-    try:
-        target = urljoin(url, location)
-        secure = urlsplit(target).scheme == "https"
-    except ValueError as error:
-        raise NetworkError(f"{shown}: the server redirects to {location!r}, which is not a URL: {error}") from error
-    if urlsplit(url).scheme == "https" and not secure:
-        raise NetworkError(f"{shown}: the server redirects from https to {redact(target)}, which is not followed")
-    return target
-
-
-def _status_error(response: http.client.HTTPResponse, shown: str) -> Exception:
-    status = response.status
-    hints = {
-        401: "the server wants a user name and password: https://USER:PASSWORD@HOST/…",
-        403: "the server forbids reading this, or nothing is there",
-        404: "nothing is there: check the address",
-        407: "the proxy wants a user name and password: http://USER:PASSWORD@HOST:PORT",
-    }
-    error = HttpStatusError(
-        f"{shown}: the server answered {status} {response.reason}".rstrip(),
-        status=status,
-        url=shown,
-        hint=hints.get(status),
-    )
-    if status not in PASSING:
-        return error
-    error.hint = "the server has trouble of its own; try again later"
-    try:
-        wait = min(float(response.headers.get("Retry-After", "")), MAX_RETRY_AFTER_SECONDS)
-    except ValueError:
-        return _PassingError(error)
-    return _PassingError(error, max(wait, 0.0))
-
-
-def _connection_error(shown: str, origin: _Origin, error: Exception) -> Exception:
-    """The failure to reach a server in plain words, as a `NetworkError` if final, else wrapped for another attempt."""
-    if isinstance(error, socket.gaierror):
-        failure = NetworkError(
-            f"{shown}: the name {origin.host} cannot be resolved ({error.strerror})",
-            hint=f"check the address and this machine's network (`getent hosts {origin.host}`)",
-        )
-        return failure if error.errno in _NAME_NOT_KNOWN else _PassingError(failure)
-    if isinstance(error, ConnectionRefusedError):
-        failure = NetworkError(
-            f"{shown}: nothing answers at {origin} (connection refused)",
-            hint=f"is the server running, and the address right? `curl -I {shown}` should answer",
-        )
-        return _PassingError(failure)
-    if isinstance(error, TimeoutError):
-        failure = NetworkError(
-            f"{shown}: {origin} did not answer in time",
-            hint="check that the server is up and that no firewall lies between",
-        )
-        return _PassingError(failure)
-    if type(error).__name__ == "SSLCertVerificationError":
-        return NetworkError(
-            f"{shown}: the certificate of {origin} cannot be trusted ({getattr(error, 'verify_message', error)})",
-            hint="check this machine's clock; for a certificate authority of your own, set `tls-ca-path` of the remote",
-        )
-    return _PassingError(_transfer_error(shown, error))
-
-
-def _transfer_error(shown: str, error: Exception) -> NetworkError:
-    reason = str(error) or type(error).__name__
-    return NetworkError(f"{shown}: the connection broke ({reason})", hint="try again; what has arrived is kept")
+        while answer.read(MAX_DRAINED):
+            pass
+    except BROKEN:
+        return False
+    return True

@@ -18,6 +18,7 @@ from ostler.io.progress import Output, Reporter, silent
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 BASE_ENVIRONMENT: Mapping[str, str] = {"PATH": SYSTEM_PATH, "LC_ALL": "C.UTF-8", "HOME": "/root", "TERM": "dumb"}
 KEPT_LINES = 60
+_CHUNK = 1 << 20
 
 
 class CommandError(OstlerError):
@@ -77,7 +78,7 @@ def run(
     *,
     env: Mapping[str, str] | None = None,
     cwd: Path | None = None,
-    input: bytes | None = None,
+    input: bytes | IO[bytes] | None = None,
     capture: bool = True,
     report: Reporter = silent,
     check: bool = True,
@@ -86,10 +87,10 @@ def run(
 ) -> Result:
     """Run a program to its end and return what it printed.
 
-    `env` is added to a small fixed environment; nothing else is inherited. With `capture` standard output is
-    returned, else each of its lines goes to `report` like those of standard error. Raises `CommandError` on a
-    failure (unless `check` is false) and `MissingToolError` if the program does not exist. If this is interrupted
-    the program and its children are ended first.
+    `env` is added to a small fixed environment; nothing else is inherited. `input` is standard input. With `capture`
+    standard output is returned, else each of its lines goes to `report` like those of standard error. Raises
+    `CommandError` on a failure (unless `check` is false) and `MissingToolError` if the program does not exist. If this
+    is interrupted the program and its children are ended first.
     """
     words = [os.fspath(word) for word in argv]
     try:
@@ -144,10 +145,27 @@ def run(
     return Result(stdout)
 
 
-def _feed(process: subprocess.Popen[bytes], data: bytes) -> None:
+def run_interactive(argv: Sequence[str | os.PathLike[str]]) -> int:
+    """Run a program that talks to the user, such as an editor, on this process's terminal and environment.
+
+    Returns its exit status. Raises `MissingToolError` if it does not exist.
+    """
+    words = [os.fspath(word) for word in argv]
+    try:
+        return subprocess.run(words, check=False).returncode
+    except FileNotFoundError as error:
+        raise MissingToolError(
+            f"the program `{words[0]}` is not installed", hint="install it, or name another"
+        ) from error
+
+
+def _feed(process: subprocess.Popen[bytes], data: bytes | IO[bytes]) -> None:
     assert process.stdin is not None
     try:
-        process.stdin.write(data)
+        if isinstance(data, bytes):
+            process.stdin.write(data)
+        else:
+            shutil.copyfileobj(data, process.stdin, _CHUNK)
         process.stdin.close()
     except BrokenPipeError:
         pass

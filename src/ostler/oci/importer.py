@@ -90,7 +90,7 @@ def import_image(
         tree = machine_tree(repo, [load_commit_tree(repo, commit) for commit in commits])
         commit = commit_for_image(transaction, tree, manifest.data, config_bytes)
         transaction.set_ref(ref, commit)
-    repo.mark_partial(commit, False)
+        transaction.set_complete(commit)
     return ImportResult(commit, manifest.descriptor.digest, importer.layers_read, importer.bytes_read)
 
 
@@ -208,7 +208,7 @@ class _LayerImporter:
             metadata = {IMPORTER_KEY: Variant("s", IMPORTER_VERSION), DIFF_ID_KEY: Variant("s", diff_id)}
             commit = commit_tree(transaction, tree, timestamp=self._timestamp, metadata=metadata)
             transaction.set_ref(ref, commit)
-        self._repo.mark_partial(commit, False)
+            transaction.set_complete(commit)
         self.layers_read += 1
         self.bytes_read += layer.size
         self._by_diff_id[diff_id] = commit

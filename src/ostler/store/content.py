@@ -1,7 +1,8 @@
 """Reading file objects in each repository mode: metadata, and content as a stream.
 
 `bare`: the inode is the metadata. `bare-user`: xattr `user.ostreemeta`, symlinks are regular files that hold target and
-NUL. `archive-z2`: the `filez` header, then DEFLATE.
+NUL. `bare-user-only`: the inode, yet every file is root's and has no extended attributes. `archive-z2`: the `filez`
+header, then DEFLATE.
 """
 
 # Plain strings and `os` below: this runs once for every file of a tree.
@@ -11,6 +12,7 @@ import errno
 import io
 import os
 import stat
+from collections.abc import Iterator
 from enum import StrEnum
 from functools import lru_cache
 from hashlib import sha256
@@ -20,9 +22,10 @@ from ostler.formats import filez, gvariant
 from ostler.formats.gvariant import FormatError
 from ostler.formats.objects import DIRMETA_TYPE, MAX_TARGET, FileMeta, ObjectType, Xattrs, file_meta_from
 from ostler.store.deflate import InflateReader
-from ostler.store.errors import ChecksumMismatchError
+from ostler.store.errors import ChecksumMismatchError, StoreError
 
 META_XATTR = "user.ostreemeta"
+_PIECE = 1 << 20
 
 
 class RepoMode(StrEnum):
@@ -30,7 +33,20 @@ class RepoMode(StrEnum):
 
     BARE = "bare"
     BARE_USER = "bare-user"
+    BARE_USER_ONLY = "bare-user-only"
     ARCHIVE = "archive-z2"
+
+    @staticmethod
+    def parse(name: str) -> "RepoMode":
+        """The mode of that name, as configurations and options give it; raises `StoreError`."""
+        if name == "archive":
+            return RepoMode.ARCHIVE
+        if name not in list(RepoMode):
+            raise StoreError(
+                f"Invalid mode '{name}' in repository configuration",
+                hint=f"the modes that Ostler knows are archive, {', '.join(RepoMode)}",
+            )
+        return RepoMode(name)
 
     def extension(self, kind: ObjectType) -> str:
         """The suffix of an object's file name."""
@@ -50,6 +66,11 @@ def read_xattrs(path: str | int) -> Xattrs:
         return ()
     found = [(os.fsencode(name), os.getxattr(path, name, follow_symlinks=follow)) for name in names]
     return tuple(sorted(found))
+
+
+def read_tree_xattrs(path: str) -> Xattrs:
+    """Those attributes of a file on disk that a commit of it holds: without those that have no value, as libostree."""
+    return tuple((name, value) for name, value in read_xattrs(path) if value)
 
 
 def encode_user_meta(meta: FileMeta) -> bytes:
@@ -72,6 +93,8 @@ def open_object(path: str, mode: RepoMode) -> tuple[FileMeta, int, BinaryIO]:
     """
     if mode is RepoMode.BARE:
         return _open_bare(path)
+    if mode is RepoMode.BARE_USER_ONLY:
+        return _open_bare(path, canonical=True)
     if mode is RepoMode.BARE_USER:
         return _open_bare_user(path)
     file = cast(BinaryIO, open(path, "rb", buffering=0))
@@ -89,14 +112,19 @@ def open_object(path: str, mode: RepoMode) -> tuple[FileMeta, int, BinaryIO]:
     return meta, size, cast(BinaryIO, InflateReader(file, size))
 
 
-def _open_bare(path: str) -> tuple[FileMeta, int, BinaryIO]:
+def _open_bare(path: str, *, canonical: bool = False) -> tuple[FileMeta, int, BinaryIO]:
+    """`canonical`: owners and extended attributes are not part of the object."""
     status = os.lstat(path)
     if stat.S_ISLNK(status.st_mode):
         target = _text(os.fsencode(os.readlink(path)))
+        if canonical:
+            return FileMeta(0, 0, status.st_mode, (), target), 0, io.BytesIO()
         return FileMeta(status.st_uid, status.st_gid, status.st_mode, read_xattrs(path), target), 0, io.BytesIO()
     file = open(path, "rb", buffering=0, opener=_open_nofollow)
     try:
         status = os.fstat(file.fileno())
+        if canonical:
+            return FileMeta(0, 0, status.st_mode), status.st_size, cast(BinaryIO, file)
         meta = FileMeta(status.st_uid, status.st_gid, status.st_mode, read_xattrs(file.fileno()))
     except BaseException:
         file.close()
@@ -140,6 +168,18 @@ def _text(raw: bytes) -> str:
         return raw.decode()
     except UnicodeDecodeError as error:
         raise FormatError(f"the symlink target {raw!r} is not UTF-8") from error
+
+
+def pieces_of(content: BinaryIO, size: int, name: str) -> Iterator[bytes]:
+    """The `size` bytes of a file object in pieces of a mebibyte at most; raises `FormatError` if there are fewer."""
+    left = size
+    while left > 0:
+        data = content.read(min(left, _PIECE))
+        if not data:
+            raise FormatError(f"the file object {name} is shorter than it should be")
+        left -= len(data)
+        yield data
+    content.read(1)  # at the end, and only there, the object is checked
 
 
 class VerifyingReader(io.RawIOBase):

@@ -1,6 +1,8 @@
-"""Raw DEFLATE for archive repositories: zlib-ng if it is installed (2–4 times as fast), else the standard library's.
+"""Raw DEFLATE for archive repositories, with the fastest library that is installed.
 
-Compression is not part of any checksum, so the two give interchangeable repositories.
+Content that is in memory: libdeflate (4 times as fast as the standard library's zlib for the same size); streams:
+zlib-ng (2–4 times as fast); else the standard library. Compression is not part of any checksum, so they all give
+interchangeable repositories.
 """
 
 import io
@@ -13,7 +15,8 @@ from ostler.formats.gvariant import FormatError
 
 RAW = -15
 CHUNK = 1 << 20
-
+WHOLE = 16 << 20
+"""Content up to this size is worth being read into memory to be compressed as a whole."""
 
 Buffer: TypeAlias = bytes | memoryview
 _WINDOW = 32 * 1024
@@ -21,6 +24,8 @@ _SAMPLE = 2048
 _SAMPLED_FROM = 2 * _SAMPLE
 _READ_SMALL = 64 * 1024
 _INPUT_SLACK = 64 * 1024
+_TINY = 40
+"""Below this size libdeflate only stores; zlib is smaller and no slower."""
 
 
 @cache
@@ -30,6 +35,17 @@ def _library() -> Any:
     except ImportError:
         return zlib
     return zlib_ng
+
+
+@cache
+def _compress_whole() -> Callable[[Buffer, int], bytes | bytearray] | None:
+    """libdeflate's compressor, if it is there."""
+    try:
+        from deflate import deflate_compress
+    except ImportError:
+        return None
+    compress: Callable[[Buffer, int], bytes | bytearray] = deflate_compress
+    return compress
 
 
 class Deflater:
@@ -65,8 +81,17 @@ class Deflater:
 
 def deflate(data: bytes, level: int) -> bytes:
     """All of `data` as raw DEFLATE stream."""
+    if len(data) < _TINY:
+        return zlib.compress(data, level, RAW)
+    compress = _compress_whole()
+    if compress is not None and _compressible(data):
+        return bytes(compress(data, _WHOLE_LEVELS.get(level, level)))
     packed: bytes = _library().compress(data, _tuned(level) if _compressible(data) else 0, RAW)
     return packed
+
+
+_WHOLE_LEVELS = {5: 3, 6: 3, 7: 6}
+"""On a Debian tree libdeflate's level 3 gives the size of zlib's level 6 within 1 %, its level 6 that of zlib's 8."""
 
 
 def _tuned(level: int) -> int:
@@ -80,7 +105,30 @@ def _compressible(data: Buffer) -> bool:
         return True
     middle = len(data) // 2
     sample = bytes(data[:_SAMPLE]) + bytes(data[middle : middle + _SAMPLE])
-    return len(_library().compress(sample, 1, RAW)) < 0.97 * len(sample)
+    compress = _compress_whole()
+    packed = _library().compress(sample, 1, RAW) if compress is None else compress(sample, 1)
+    return len(packed) < 0.97 * len(sample)
+
+
+def inflate(data: Buffer, size: int) -> bytes:
+    """The content of a raw DEFLATE stream of exactly `size` bytes that ends where `data` does; raises `FormatError`."""
+    library = _library()
+    inflater: Any = library.decompressobj(RAW)
+    try:
+        content: bytes = inflater.decompress(data, size + 1)
+        if not inflater.eof and len(content) <= size:  # what the library held back for want of room
+            content += inflater.decompress(inflater.unconsumed_tail, size + 1 - len(content) or 1)
+    except (zlib.error, library.error) as error:
+        raise FormatError(f"a compressed file object cannot be decompressed: {error}") from error
+    if len(content) > size:
+        raise FormatError("a compressed file object is larger than its header says")
+    if not inflater.eof:
+        raise FormatError("a compressed file object ends too early")
+    if len(content) < size:
+        raise FormatError("a compressed file object is smaller than its header says")
+    if inflater.unused_data:
+        raise FormatError("a compressed file object has bytes behind its content")
+    return content
 
 
 class InflateReader(io.RawIOBase):

@@ -16,7 +16,7 @@ class ChecksumMismatchError(CorruptError):
 
     def __init__(self, expected: str, actual: str, what: str = "object") -> None:
         super().__init__(
-            f"{what} {expected} is corrupt: its bytes have the checksum {actual}",
+            f"Corrupted {what}; checksum expected='{expected}' actual='{actual}'",
             hint="fetch it again, or run `ostler repo fsck` on the repository it came from",
         )
         self.expected = expected

@@ -1,42 +1,69 @@
 """Checking a repository: do refs lead to whole commits, and does every object hold what its name says?"""
 
+# Plain strings and `os` below: this runs once for every object of a repository.
+# ruff: noqa: PTH208
+
 import os
-from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
-from itertools import islice
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from ostler.errors import CorruptError, NotFoundError, OstlerError
-from ostler.formats.objects import Checksum, Commit, DirTree, ObjectType, decode_metadata
+from ostler.errors import OstlerError
+from ostler.formats.objects import Checksum, Commit, ObjectType
 from ostler.io.progress import Finished, Progress, Reporter, Step, silent
-from ostler.store.reach import ObjectName, all_refs
+from ostler.store.bindings import back_reference_faults, binding_fault
+from ostler.store.forked import map_forked
+from ostler.store.needs import BROKEN, Damaged, Needs, Problem, Reason, is_broken, marker, stray
+from ostler.store.prune import remove_commit
+from ostler.store.reach import ObjectName, ObjectSet, all_refs
 from ostler.store.repo import Repo
-from ostler.store.tree import MAX_TREE_DEPTH
+from ostler.store.verify import Damage, Verifier
 
-BATCH = 64
-CHUNK = 1024 * 1024
-BROKEN = b"f"  # libostree's content for the marker of a partial commit that is so because fsck found damage
-REPAIR = "remove it with `ostler repo fsck --delete` and pull the commit again, which fetches what is missing"
+FANOUTS = tuple(f"{number:02x}" for number in range(256))
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
-    """Something wrong in a repository: the object it is about, what is wrong, and what to do.
+class FsckOptions:
+    """What to check beside objects and trees, and what to do about damage.
 
-    `path` is a place in a tree where the object is needed ("" if none is known, or the root), `commits` those that are
-    not whole because of it. A ref without commit has a problem with that commit.
+    `reachable_only`: tell of objects that whole commits need, as libostree does, not of strays and partial commits.
+    `delete`: remove damaged objects; `mark_partial` (included in that): mark the commits that lack objects, so that the
+    next pull mends them. `verify_bindings`: commits must be meant for the refs that point at them; `verify_back_refs`:
+    and the refs that they are meant for must point at them. `add_tombstones`: commits whose parent is missing make way
+    for tombstones. `workers` None: one process per core.
     """
 
-    checksum: Checksum
-    kind: ObjectType
-    message: str
-    hint: str
-    path: str = ""
-    commits: tuple[Checksum, ...] = ()
+    reachable_only: bool = False
+    delete: bool = False
+    mark_partial: bool = False
+    verify_bindings: bool = False
+    verify_back_refs: bool = False
+    add_tombstones: bool = False
+    workers: int | None = None
 
-    def __str__(self) -> str:
-        return f"{self.message}; {self.hint}"
+    @property
+    def changes(self) -> bool:
+        """Whether objects may be removed."""
+        return self.delete or self.add_tombstones
+
+
+@dataclass(frozen=True, slots=True)
+class FsckResult:
+    """What checking a repository found and did.
+
+    `commits` counts those that are not partial, whose objects were all looked for; `partial` the others, `broken` those
+    of them that are partial because damage was found; `marked` are commits that were marked partial just now,
+    `tombstones` commits that made way for tombstones.
+    """
+
+    problems: Sequence[Problem]
+    commits: int
+    partial: int
+    broken: int
+    objects: int
+    marked: Sequence[Checksum] = ()
+    tombstones: Sequence[Checksum] = ()
 
 
 def fsck(repo: Repo, report: Reporter = silent, *, delete: bool = False, workers: int | None = None) -> list[Problem]:
@@ -44,189 +71,194 @@ def fsck(repo: Repo, report: Reporter = silent, *, delete: bool = False, workers
 
     With `delete`, damaged objects are removed and the commits that need them, or lack others, are marked partial, so
     that the next pull mends them; until then they remain a problem. A commit that is partial for another reason may
-    lack objects. `workers` None: one thread per core.
+    lack objects. `workers` None: one process per core.
     """
+    return list(examine(repo, FsckOptions(delete=delete, workers=workers), report).problems)
+
+
+def examine(repo: Repo, options: FsckOptions | None = None, report: Reporter = silent) -> FsckResult:
+    """Check the repository as `options` say. Raises `BusyError` if it is in use while it must be changed."""
+    options = options or FsckOptions()
     report(Step("check repository", str(repo.path)))
-    with repo.lock(exclusive=delete):
-        damage = _verify_all(repo, workers or len(os.sched_getaffinity(0)), report)
-        needs = _Needs(repo, damage)
-        refs = all_refs(repo)
-        present = {checksum for checksum, kind in repo.objects() if kind is ObjectType.COMMIT}
-        for commit in sorted(present):
-            needs.follow(commit)
-        problems = [*_ref_problems(refs, present), *needs.problems()]
-        if delete:
-            _delete(repo, problems, damage)
-    report(Finished("check repository", f"{len(problems)} problems" if problems else "no problem"))
-    return problems
+    with _locked(repo, exclusive=options.changes):
+        result = _examine(repo, options, report)
+    count = len(result.problems)
+    report(Finished("check repository", f"{count} problems" if count else "no problem"))
+    return result
 
 
-def _verify_all(repo: Repo, workers: int, report: Reporter) -> dict[ObjectName, str]:
-    """What is wrong with each damaged object."""
-    names = sorted(repo.objects())
-    damage: dict[ObjectName, str] = {}
-    done = 0
-    with ThreadPoolExecutor(workers) as pool:
+@contextmanager
+def _locked(repo: Repo, *, exclusive: bool) -> Iterator[None]:
+    """Whoever cannot write to a repository may still check it."""
+    lock = repo.lock(exclusive=exclusive) if exclusive or os.access(repo.path, os.W_OK) else nullcontext()
+    with lock:
+        yield
+
+
+def _examine(repo: Repo, options: FsckOptions, report: Reporter) -> FsckResult:
+    inventory = _take_inventory(repo, options.workers, report)
+    commits = _Commits.sort(repo, inventory)
+    needs = Needs(repo, inventory.good, inventory.damage)
+    for checksum in (*commits.whole, *(() if options.reachable_only else commits.partial)):
+        needs.follow(checksum)
+    problems = list(_ref_problems(repo, commits, options))
+    problems += needs.problems()
+    if not options.reachable_only:
+        known = {(problem.checksum, problem.kind) for problem in problems}
+        problems += [stray(name, wrong) for name, wrong in sorted(inventory.damage.items()) if name not in known]
+    if options.verify_back_refs:
+        problems += _back_reference_problems(repo, commits)
+    absent = [problem for problem in problems if options.delete or problem.reason is Reason.MISSING]
+    marked = _mark(repo, absent) if options.delete or options.mark_partial else []
+    if options.delete:
+        for problem in problems:
+            if (problem.checksum, problem.kind) in inventory.damage:
+                repo.object_path(problem.checksum, problem.kind).unlink(missing_ok=True)
+    tombstones = _add_tombstones(repo, commits) if options.add_tombstones else []
+    return FsckResult(
+        problems,
+        len(commits.whole),
+        len(commits.partial),
+        len(commits.broken),
+        inventory.objects,
+        marked,
+        tombstones,
+    )
+
+
+@dataclass(slots=True)
+class _Inventory:
+    """The repository's objects: those that hold what their names say, and what is wrong with the others."""
+
+    good: ObjectSet = field(default_factory=ObjectSet)
+    damage: Damaged = field(default_factory=dict)
+    objects: int = 0
+
+
+def _take_inventory(repo: Repo, workers: int | None, report: Reporter) -> _Inventory:
+    verifier = Verifier(repo)
+    root = f"{repo.path}/objects"
+    suffixes = {repo.mode.extension(kind): kind for kind in ObjectType}
+
+    def look_through(fanout: str) -> tuple[dict[ObjectType, bytes], dict[ObjectName, Damage]]:
+        good: dict[ObjectType, list[bytes]] = {}
+        damage: dict[ObjectName, Damage] = {}
         try:
-            for batch in pool.map(lambda some: [(name, _verify(repo, name)) for name in some], _batches(names)):
-                damage.update((name, wrong) for name, wrong in batch if wrong is not None)
-                done += len(batch)
-                report(Progress("check repository", done, len(names), "objects"))
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
-    return damage
+            names = os.listdir(f"{root}/{fanout}")
+        except (FileNotFoundError, NotADirectoryError):
+            return {}, {}
+        for name in sorted(names):
+            stem, _, suffix = name.partition(".")
+            kind = suffixes.get(suffix)
+            if kind is None or len(stem) != 62 or stem.strip("0123456789abcdef"):
+                continue
+            checksum = Checksum(fanout + stem)
+            wrong = verifier.verify(f"{root}/{fanout}/{name}", checksum, kind)
+            if wrong is None:
+                good.setdefault(kind, []).append(bytes.fromhex(checksum))
+            else:
+                damage[checksum, kind] = wrong
+        return {kind: b"".join(digests) for kind, digests in good.items()}, damage
 
-
-def _batches(names: Iterable[ObjectName]) -> Iterator[list[ObjectName]]:
-    remaining = iter(names)
-    while batch := list(islice(remaining, BATCH)):
-        yield batch
-
-
-def _verify(repo: Repo, name: ObjectName) -> str | None:
-    """What is wrong with the object, or None."""
-    checksum, kind = name
-    try:
-        if kind is ObjectType.FILE:
-            with repo.open_file(checksum, verify=True) as content:
-                while content.read(CHUNK):
-                    pass
-        elif kind is ObjectType.DETACHED:
-            repo.load_detached(checksum)
-        elif kind is not ObjectType.TOMBSTONE:
-            decode_metadata(kind, repo.load_bytes(checksum, kind))
-    except (CorruptError, NotFoundError) as error:
-        return error.message
-    except OSError as error:
-        return f"it cannot be read: {error.strerror}"
-    return None
+    inventory = _Inventory()
+    for done, (good, damage) in enumerate(map_forked(FANOUTS, look_through, workers=workers), 1):
+        for kind, digests in good.items():
+            inventory.good.of(kind).update([digests[at : at + 32] for at in range(0, len(digests), 32)])
+        inventory.damage.update(damage)
+        report(Progress("check repository", done, len(FANOUTS), "folders"))
+    inventory.objects = len(inventory.good) + len(inventory.damage)
+    return inventory
 
 
 @dataclass(frozen=True, slots=True)
-class _Walk:
-    """The commit that is looked through; `lenient`: it is known to lack objects; `seen`: dirtrees not to repeat."""
+class _Commits:
+    """The commits that are here (perhaps damaged): those that claim to be whole, and partial ones."""
 
-    commit: Checksum
-    lenient: bool
-    seen: set[Checksum] = field(default_factory=set)
+    whole: list[Checksum]
+    partial: list[Checksum]
+    broken: list[Checksum]
 
+    @staticmethod
+    def sort(repo: Repo, inventory: _Inventory) -> "_Commits":
+        present = [Checksum(digest.hex()) for digest in inventory.good.of(ObjectType.COMMIT)]
+        present += [checksum for checksum, kind in inventory.damage if kind is ObjectType.COMMIT]
+        present.sort()
+        partial = [checksum for checksum in present if repo.is_partial(checksum)]
+        kept_apart = set(partial)
+        return _Commits(
+            [checksum for checksum in present if checksum not in kept_apart],
+            partial,
+            [checksum for checksum in partial if is_broken(repo, checksum)],
+        )
 
-class _Needs:
-    """What commits need and is missing or damaged."""
-
-    def __init__(self, repo: Repo, damage: dict[ObjectName, str]) -> None:
-        self._repo = repo
-        self._damage = damage
-        self._trees: dict[Checksum, DirTree | None] = {}
-        self._whole: set[Checksum] = set()  # dirtrees below which nothing is wrong, whichever commit holds them
-        self._found: dict[ObjectName, Problem] = {}
-
-    def problems(self) -> list[Problem]:
-        """All problems, those with damaged objects that no commit needs included."""
-        for name, wrong in self._damage.items():
-            if name not in self._found:
-                self._found[name] = Problem(*name, _say(name, f"is damaged: {wrong}"), REPAIR)
-        return [self._found[name] for name in sorted(self._found, key=lambda name: (name[1], name[0]))]
-
-    def follow(self, checksum: Checksum) -> None:
-        """Look for everything below one commit."""
-        commit = self._load(checksum)
-        if commit is None:
-            self._need((checksum, ObjectType.COMMIT), "", _Walk(checksum, lenient=False))
-            return
-        walk = _Walk(checksum, lenient=self._repo.is_partial(checksum) and not _is_broken(self._repo, checksum))
-        self._need((commit.root_meta, ObjectType.DIRMETA), "", walk)
-        self._follow_tree(commit.root_tree, "", walk)
-
-    def _follow_tree(self, checksum: Checksum, path: str, walk: "_Walk") -> bool:
-        """Whether all is well from this directory down."""
-        if checksum in self._whole:
-            return True
-        if checksum in walk.seen:
-            return False
-        walk.seen.add(checksum)
-        whole = self._need((checksum, ObjectType.DIRTREE), path, walk)
-        tree = self._tree(checksum)
-        if tree is None or path.count("/") > MAX_TREE_DEPTH:
-            return False
-        for name, file in tree.files:
-            whole &= self._need((file, ObjectType.FILE), f"{path}/{name}", walk)
-        for name, below, meta in tree.dirs:
-            whole &= self._need((meta, ObjectType.DIRMETA), f"{path}/{name}", walk)
-            whole &= self._follow_tree(below, f"{path}/{name}", walk)
-        if whole:
-            self._whole.add(checksum)
-        return whole
-
-    def _need(self, name: ObjectName, path: str, walk: "_Walk") -> bool:
-        """Whether the object is there and good; if not, that is noted, with its place in the commit."""
-        known = self._found.get(name)
-        if known is not None:
-            if walk.commit not in known.commits:
-                self._found[name] = replace(known, commits=(*known.commits, walk.commit))
-            return False
-        wrong = self._damage.get(name)
-        if wrong is not None:
-            what = f"is damaged: {wrong}"
-        elif not self._repo.has(*name):
-            if walk.lenient:
-                return False
-            what = "is missing"
-        else:
-            return True
-        message = _say(name, f"({path or '/'} in the commit {walk.commit}) {what}")
-        self._found[name] = Problem(*name, message, REPAIR, path, (walk.commit,))
-        return False
-
-    def _load(self, checksum: Checksum) -> Commit | None:
-        try:
-            return self._repo.load_commit(checksum)
-        except OstlerError:
-            return None
-
-    def _tree(self, checksum: Checksum) -> DirTree | None:
-        if checksum not in self._trees:
-            try:
-                self._trees[checksum] = self._repo.load_dirtree(checksum)
-            except OstlerError:
-                self._trees[checksum] = None
-        return self._trees[checksum]
+    def __contains__(self, checksum: Checksum) -> bool:
+        return checksum in self.whole or checksum in self.partial
 
 
-def _say(name: ObjectName, what: str) -> str:
-    return f"the {name[1].extension} object {name[0]} {what}"
+def _load(repo: Repo, checksum: Checksum) -> Commit | None:
+    try:
+        return repo.load_commit(checksum)
+    except OstlerError:
+        return None
 
 
-def _ref_problems(refs: dict[str, Checksum], present: set[Checksum]) -> Iterator[Problem]:
-    for ref, checksum in sorted(refs.items()):
-        if checksum not in present:
+def _ref_problems(repo: Repo, commits: _Commits, options: FsckOptions) -> Iterator[Problem]:
+    present = {*commits.whole, *commits.partial}
+    for name, checksum in sorted(all_refs(repo).items()):
+        if checksum not in present and not repo.has(checksum, ObjectType.COMMIT):
             yield Problem(
                 checksum,
                 ObjectType.COMMIT,
-                f"the ref {ref} points at the commit {checksum}, which is missing",
+                f"the ref {name} points at the commit {checksum}, which is missing",
                 "pull the ref again, or remove it (`ostree refs --delete`)",
+                reason=Reason.MISSING,
+                ref=name,
             )
+    if not (options.verify_bindings or options.verify_back_refs):
+        return
+    own = [(name, None, checksum) for name, checksum in sorted(repo.refs().items())]
+    mirrored = [(ref, owner, checksum) for (owner, ref), checksum in sorted(repo.collection_refs().items())]
+    for name, collection, checksum in (*own, *mirrored):
+        commit = _load(repo, checksum)
+        fault = None if commit is None else binding_fault(commit, name.rpartition(":")[2], collection)
+        if fault is not None:
+            ref = name if collection is None else f"{collection}/{name}"
+            message = f"Commit {checksum}: {fault}"
+            yield Problem(checksum, ObjectType.COMMIT, message, _REF_HINT, reason=Reason.BINDING, ref=ref)
 
 
-def _delete(repo: Repo, problems: list[Problem], damage: dict[ObjectName, str]) -> None:
-    """Take damaged objects away, after the commits that need them are marked."""
-    for problem in problems:
-        for commit in problem.commits:
-            if repo.has(commit, ObjectType.COMMIT):
-                repo.mark_partial(commit, True)
-                _marker(repo, commit).write_bytes(BROKEN)
-    for checksum, kind in damage:
-        repo.object_path(checksum, kind).unlink(missing_ok=True)
+_REF_HINT = "point the ref at a commit that was made for it, or remove it (`ostree refs --delete`)"
 
 
-def _marker(repo: Repo, commit: Checksum) -> Path:
-    return repo.path / "state" / f"{commit}.commitpartial"
+def _back_reference_problems(repo: Repo, commits: _Commits) -> Iterator[Problem]:
+    for checksum in sorted((*commits.whole, *commits.partial)):
+        commit = _load(repo, checksum)
+        for fault in back_reference_faults(repo, checksum, commit) if commit else ():
+            yield Problem(checksum, ObjectType.COMMIT, fault, _REF_HINT, reason=Reason.BACK_REFERENCE)
 
 
-def _is_broken(repo: Repo, commit: Checksum) -> bool:
-    """Whether a partial commit lost objects, rather than never having had them."""
-    try:
-        return _marker(repo, commit).read_bytes() == BROKEN
-    except FileNotFoundError:
-        return False
+def _mark(repo: Repo, problems: Sequence[Problem]) -> list[Checksum]:
+    """Mark the commits that lack something partial; return those that were not."""
+    marked = []
+    lacking = {commit for problem in problems for commit in problem.commits if problem.kind is not ObjectType.COMMIT}
+    for commit in sorted(lacking):
+        if repo.has(commit, ObjectType.COMMIT) and not is_broken(repo, commit):
+            if not repo.is_partial(commit):
+                marked.append(commit)
+            repo.mark_partial(commit, True)
+            Path(marker(repo, commit)).write_bytes(BROKEN)
+    return marked
+
+
+def _add_tombstones(repo: Repo, commits: _Commits) -> list[Checksum]:
+    """Put tombstones in the place of commits whose parent is missing."""
+    orphans = []
+    for checksum in sorted((*commits.whole, *commits.partial)):
+        commit = _load(repo, checksum)
+        if commit is not None and commit.parent and not repo.has(commit.parent, ObjectType.COMMIT):
+            orphans.append(checksum)
+    if orphans and not repo.config.get_bool("core", "tombstone-commits", False):
+        repo.write_config(repo.config.with_value("core", "tombstone-commits", "true"))
+    for checksum in orphans:
+        remove_commit(repo, checksum)
+    return orphans

@@ -1,4 +1,4 @@
-"""Which objects commits are made of."""
+"""Which objects commits are made of, held so that a million of them are no burden: 32 bytes each in sets."""
 
 from collections.abc import Iterable, Iterator
 
@@ -9,65 +9,77 @@ from ostler.store.repo import Repo
 ObjectName = tuple[Checksum, ObjectType]
 
 
+class ObjectSet:
+    """A set of object names. `of(kind)` gives the raw digests of one kind, for those who look up very many."""
+
+    def __init__(self, names: Iterable[ObjectName] = ()) -> None:
+        self._digests: dict[ObjectType, set[bytes]] = {kind: set() for kind in ObjectType}
+        for checksum, kind in names:
+            self.add(checksum, kind)
+
+    def of(self, kind: ObjectType) -> set[bytes]:
+        """The digests of all objects of a kind; what is added to it is added to the set."""
+        return self._digests[kind]
+
+    def add(self, checksum: Checksum, kind: ObjectType) -> None:
+        """Add one name."""
+        self._digests[kind].add(bytes.fromhex(checksum))
+
+    def __contains__(self, name: ObjectName) -> bool:
+        checksum, kind = name
+        return bytes.fromhex(checksum) in self._digests[kind]
+
+    def __iter__(self) -> Iterator[ObjectName]:
+        for kind, digests in self._digests.items():
+            for digest in digests:
+                yield Checksum(digest.hex()), kind
+
+    def __len__(self) -> int:
+        return sum(map(len, self._digests.values()))
+
+
 def all_refs(repo: Repo) -> dict[str, Checksum]:
     """Every ref of the repository, by a name for people: its own, those of remotes, and mirrored collections'."""
     mirrored = {f"{collection}/{ref}": commit for (collection, ref), commit in repo.collection_refs().items()}
     return {**mirrored, **repo.refs()}
 
 
-def with_parents(repo: Repo, commits: Iterable[Checksum], depth: int) -> set[Checksum]:
-    """`commits` that are there, and their ancestors up to `depth` generations (-1: all) as far as they are there."""
-    generations: dict[Checksum, int] = {}
-    todo = [(commit, depth) for commit in commits]
-    while todo:
-        checksum, left = todo.pop()
-        known = generations.get(checksum)
-        if known is not None and (known < 0 or known >= left >= 0):
-            continue
-        if not repo.has(checksum, ObjectType.COMMIT):
-            continue
-        generations[checksum] = left
-        parent = repo.load_commit(checksum).parent
-        if parent is not None and left != 0:
-            todo.append((parent, left - 1 if left > 0 else left))
-    return set(generations)
-
-
-def reachable(repo: Repo, commits: Iterable[Checksum]) -> set[ObjectName]:
-    """The names of the commits' objects, their own and detached metadata included.
+def reachable(repo: Repo, commits: Iterable[Checksum], *, commits_only: bool = False) -> ObjectSet:
+    """The names of the commits' objects, their own and detached metadata included; with `commits_only` none but those.
 
     What a partial commit lacks is passed over. Raises `NotFoundError` for an object missing below another commit, and
     `CorruptError` for damaged metadata.
     """
-    found: set[ObjectName] = set()
-    complete: set[ObjectName] = set()  # gone down into without passing over anything
+    found = ObjectSet()
+    complete: set[bytes] = set()  # dirtrees gone down into without passing over anything
     for checksum in commits:
-        found |= {(checksum, ObjectType.COMMIT), (checksum, ObjectType.DETACHED)}
-        seen = found if repo.is_partial(checksum) else complete
-        for name in _tree_objects(repo, repo.load_commit(checksum), seen, lenient=repo.is_partial(checksum)):
-            found.add(name)
-    return found | complete
+        found.add(checksum, ObjectType.COMMIT)
+        found.add(checksum, ObjectType.DETACHED)
+        if not commits_only:
+            _add_tree(repo, repo.load_commit(checksum), found, complete, lenient=repo.is_partial(checksum))
+    found.of(ObjectType.DIRTREE).update(complete)
+    return found
 
 
-def _tree_objects(repo: Repo, commit: Commit, seen: set[ObjectName], *, lenient: bool) -> Iterator[ObjectName]:
-    """The objects of a commit's tree; those below dirtrees in `seen`, to which new ones are added, are left out."""
-    yield commit.root_meta, ObjectType.DIRMETA
+def _add_tree(repo: Repo, commit: Commit, found: ObjectSet, complete: set[bytes], *, lenient: bool) -> None:
+    """Add the objects of a commit's tree; what lies below dirtrees in `complete` is there already."""
+    files, metas = found.of(ObjectType.FILE), found.of(ObjectType.DIRMETA)
+    seen = found.of(ObjectType.DIRTREE) if lenient else complete
+    metas.add(bytes.fromhex(commit.root_meta))
     stack = [commit.root_tree]
     while stack:
         checksum = stack.pop()
-        name = (checksum, ObjectType.DIRTREE)
-        if name in seen:
+        digest = bytes.fromhex(checksum)
+        if digest in seen or digest in complete:
             continue
-        seen.add(name)
-        yield name
+        seen.add(digest)
         try:
             tree = repo.load_dirtree(checksum)
         except NotFoundError:
             if lenient:
                 continue
             raise
-        for _, file in tree.files:
-            yield file, ObjectType.FILE
+        files.update([bytes.fromhex(file) for _, file in tree.files])
         for _, below, meta in tree.dirs:
-            yield meta, ObjectType.DIRMETA
+            metas.add(bytes.fromhex(meta))
             stack.append(below)

@@ -5,8 +5,8 @@ Objects are added through `Repo.transaction()` only. Layout and configuration ar
 
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field
+from contextlib import contextmanager
+from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, cast
 
@@ -23,40 +23,51 @@ from ostler.formats.objects import (
     ObjectType,
     checksum_of,
     decode_detached,
+    encode_tombstone,
     parse_checksum,
 )
-from ostler.formats.refs import join_refspec, split_refspec, validate_remote
+from ostler.formats.refs import join_refspec
 from ostler.io.files import atomic_write
-from ostler.store import refstore
+from ostler.store import refstore, revisions
 from ostler.store.content import RepoMode, VerifyingReader, open_object
 from ostler.store.errors import ChecksumMismatchError, StoreError
 from ostler.store.lock import locked
+from ostler.store.remotes import Remote, add_remote, list_remotes, system_folder
 
 if TYPE_CHECKING:
     from ostler.store.transaction import Transaction
 
 _FOLDERS = ("objects", "refs/heads", "refs/remotes", "refs/mirrors", "state", "tmp/cache", "extensions")
 _MAX_CONFIG = 1 << 20
+_NOT_HASHED = (ObjectType.DETACHED, ObjectType.TOMBSTONE)
 
 
-@dataclass(frozen=True, slots=True)
-class Remote:
-    """A place to pull from, a `[remote "NAME"]` of the configuration; `options` are its other keys, as written."""
+__all__ = ["CommitState", "Remote", "Repo", "RepoMode"]
 
-    name: str
-    url: str
-    options: Mapping[str, str] = field(default_factory=dict)
+_MAX_PARENTS = 16
+_BROKEN = b"f"
+
+
+class CommitState(Enum):
+    """Whether all objects of a commit are there: yes, never fetched yet, or lost to damage that fsck found."""
+
+    NORMAL = "normal"
+    PARTIAL = "partial"
+    BROKEN = "broken"
 
 
 class Repo:
     """An open repository. Reading is thread-safe; objects staged by this repo's open transactions can be read too."""
 
-    def __init__(self, path: Path, mode: RepoMode, config: Keyfile) -> None:
+    def __init__(self, path: Path, mode: RepoMode, config: Keyfile, parent: "Repo | None" = None) -> None:
         self.path = path
         self.mode = mode
         self.config = config
+        self.parent = parent
+        self.remotes_folder = system_folder(path)
         self._root = os.fspath(path)
         self._stages: list[str] = []
+        self._fsync: bool | None = None
 
     @staticmethod
     def create(
@@ -65,7 +76,8 @@ class Repo:
         """Make an empty repository in the folder `path` (made if missing) and open it.
 
         `settings` are keys of `[core]` ({"fsync": "false", "min-free-space-percent": "0"}). With `exist_ok` an existing
-        repository is opened if it has the same mode. Raises `StoreError`.
+        repository is opened if it has the same mode. Raises `StoreError`; also for `bare-user` on a file system
+        without extended attributes of users.
         """
         if (path / "objects").is_dir():
             repo = Repo.open(path)
@@ -75,58 +87,78 @@ class Repo:
         core = {"repo_version": "1", "mode": mode.value, **(settings or {})}
         path.mkdir(parents=True, exist_ok=True)
         atomic_write(path / "config", Keyfile({"core": core}).dump().encode())
+        if mode is RepoMode.BARE_USER:
+            _check_user_attributes(path)
         for name in reversed(_FOLDERS):
             (path / name).mkdir(parents=True, exist_ok=True)
         return Repo.open(path)
 
     @staticmethod
     def open(path: Path) -> "Repo":
-        """Open the repository in the folder `path`; raises `NotFoundError`, `FormatError` or `StoreError`."""
+        """Open the repository in the folder `path`, and its parent if its configuration names one.
+
+        Raises `NotFoundError`, `FormatError` or `StoreError`.
+        """
+        return Repo._open(path, 0)
+
+    @staticmethod
+    def _open(path: Path, depth: int) -> "Repo":
         if not (path / "objects").is_dir():
             raise NotFoundError(f"{path} is no OSTree repository", hint="it has no folder `objects`")
         config = _read_config(path / "config")
-        version, mode = config.get("core", "repo_version"), config.get("core", "mode")
+        version = config.get("core", "repo_version")
         if version != "1":
             raise StoreError(f"the repository {path} has version {version}; only version 1 is known")
-        if mode == "archive":
-            mode = RepoMode.ARCHIVE.value
-        if mode not in list(RepoMode):
-            raise StoreError(
-                f"the repository {path} has mode {mode}, which Ostler cannot use",
-                hint=f"use one of the modes {', '.join(RepoMode)}",
-            )
-        return Repo(path, RepoMode(mode), config)
+        mode = RepoMode.parse(config.get("core", "mode", "bare") or "bare")
+        parent = None
+        if name := config.get("core", "parent"):
+            if depth == _MAX_PARENTS:
+                raise StoreError(f"the repository {path} has more than {_MAX_PARENTS} parents above each other")
+            try:
+                parent = Repo._open(Path(name), depth + 1)
+            except NotFoundError as error:
+                raise NotFoundError(
+                    f"While checking parent repository '{name}': {error.message}", hint=error.hint
+                ) from error
+        return Repo(path, mode, config, parent)
 
     # --- configuration
 
     def remotes(self) -> dict[str, Remote]:
-        """The remotes by name."""
-        found = {}
-        for group, keys in self.config.groups.items():
-            if group.startswith('remote "') and group.endswith('"'):
-                name = group[8:-1]
-                options = {key: value for key, value in keys.items() if key != "url"}
-                found[name] = Remote(name, keys.get("url", ""), options)
-        return found
+        """The remotes by name, those of the parent repository and of `remotes.d` included."""
+        return list_remotes(self)
 
     def add_remote(self, name: str, url: str, options: Mapping[str, str] | None = None) -> Remote:
         """Add or replace a remote; `options` are keys as in libostree ({"gpg-verify": "false"})."""
-        group = f'remote "{validate_remote(name)}"'
-        config = self.config.without(group).with_value(group, "url", url)
-        for key, value in (options or {}).items():
-            config = config.with_value(group, key, value)
-        self.write_config(config)
-        return self.remotes()[name]
+        return add_remote(self, name, url, options, force=True)
 
     def write_config(self, config: Keyfile) -> None:
         """Replace the configuration."""
         atomic_write(self.path / "config", config.dump().encode())
         self.config = config
 
+    def reload_config(self) -> None:
+        """Read the configuration again, after another process changed it; the mode and parent stay."""
+        self.config = _read_config(self.path / "config")
+
     @property
     def fsync(self) -> bool:
-        """Whether transactions make what they write durable (`core.fsync`)."""
-        return self.config.get_bool("core", "fsync", True)
+        """Whether transactions make what they write durable (`core.fsync`); can be set for this object only."""
+        return self.config.get_bool("core", "fsync", True) if self._fsync is None else self._fsync
+
+    @fsync.setter
+    def fsync(self, durable: bool) -> None:
+        self._fsync = durable
+
+    @property
+    def collection_id(self) -> str | None:
+        """The collection that the refs of this repository belong to (`core.collection-id`)."""
+        return self.config.get("core", "collection-id") or None
+
+    @property
+    def disable_xattrs(self) -> bool:
+        """Whether extended attributes of files are neither read nor set (`core.disable-xattrs`)."""
+        return self.config.get_bool("core", "disable-xattrs", False)
 
     # --- objects
 
@@ -144,18 +176,40 @@ class Repo:
             yield f"{stage}/{checksum[:2]}/{checksum[2:]}.{self.mode.extension(kind)}"
 
     def find_object(self, checksum: Checksum, kind: ObjectType) -> str:
-        """The path of the object's file, also while it is staged; raises `NotFoundError`."""
+        """The path of the object's file in this repository, also while it is staged; raises `NotFoundError`."""
         for path in self._paths(checksum, kind):
             if os.path.lexists(path):
                 return path
-        raise NotFoundError(f"the repository {self.path} lacks the {kind.extension} object {checksum}")
+        what = (
+            f"Couldn't find file object '{checksum}'"
+            if kind is ObjectType.FILE
+            else (f"No such metadata object {checksum}.{kind.extension}")
+        )
+        raise NotFoundError(f"{what} in the repository {self.path}")
+
+    def _find(self, checksum: Checksum, kind: ObjectType) -> "tuple[Repo, str]":
+        holder = self if self.parent is None else self.holder(checksum, kind)
+        return holder, holder.find_object(checksum, kind)
+
+    def holder(self, checksum: Checksum, kind: ObjectType) -> "Repo":
+        """This repository, or the nearest above it (`core.parent`) that has the object; this one if none has it."""
+        here: Repo | None = self
+        while here is not None:
+            if here.has_own(checksum, kind):
+                return here
+            here = here.parent
+        return self
 
     def has(self, checksum: Checksum, kind: ObjectType) -> bool:
-        """Whether the object exists (not whether it is whole)."""
+        """Whether the object exists (not whether it is whole), here or in a parent repository."""
+        return self.has_own(checksum, kind) or (self.parent is not None and self.parent.has(checksum, kind))
+
+    def has_own(self, checksum: Checksum, kind: ObjectType) -> bool:
+        """Whether the object exists in this repository itself."""
         return any(os.path.lexists(path) for path in self._paths(checksum, kind))
 
     def objects(self) -> Iterator[tuple[Checksum, ObjectType]]:
-        """Every object file in the repository, in no order; stray files are passed over."""
+        """Every object file in the repository itself, in no order; stray files are passed over."""
         kinds = {self.mode.extension(kind): kind for kind in ObjectType}
         for folder in os.scandir(f"{self._root}/objects"):
             if len(folder.name) != 2 or not folder.is_dir():
@@ -168,11 +222,11 @@ class Repo:
 
     def load_bytes(self, checksum: Checksum, kind: ObjectType) -> bytes:
         """The verified bytes of a metadata object; raises `NotFoundError` or `ChecksumMismatchError`."""
-        path = self.find_object(checksum, kind)
+        path = self._find(checksum, kind)[1]
         with open(path, "rb", buffering=0) as file:
             size = os.fstat(file.fileno()).st_size
             data = file.read(min(size, MAX_METADATA_SIZE) + 1) or b""
-        if kind is not ObjectType.DETACHED and checksum_of(data) != checksum:
+        if kind not in _NOT_HASHED and checksum_of(data) != checksum:
             raise ChecksumMismatchError(checksum, checksum_of(data), f"{kind.extension} object")
         return data
 
@@ -200,9 +254,9 @@ class Repo:
         With `verify` the stream raises `ChecksumMismatchError` at its end if metadata or content are not what they
         should be. Raises `NotFoundError` and `FormatError`.
         """
-        path = self.find_object(checksum, ObjectType.FILE)
+        holder, path = self._find(checksum, ObjectType.FILE)
         try:
-            meta, size, content = open_object(path, self.mode)
+            meta, size, content = open_object(path, holder.mode)
         except FormatError as error:
             raise FormatError(f"file object {checksum}: {error.message}", hint=error.hint) from error
         if verify:
@@ -239,95 +293,138 @@ class Repo:
         below = prefix.rstrip("/")
         return {name: c for name, c in found.items() if name == below or name.startswith(below + "/")}
 
-    def collection_refs(self) -> dict[tuple[str, str], Checksum]:
-        """Mirrored refs of collections: (collection id, ref) → commit."""
-        found = refstore.list_refs(self.path / "refs" / "mirrors")
-        parts = {name: name.partition("/") for name, _ in refstore.list_refs(self.path / "refs" / "mirrors")}
-        return {(parts[name][0], parts[name][2]): checksum for name, checksum in found if parts[name][2]}
+    def collection_refs(self, *, heads: bool = False, remotes: bool = False) -> dict[tuple[str, str], Checksum]:
+        """Mirrored refs of collections: (collection id, ref) → commit.
 
-    def set_ref(self, ref: str, checksum: Checksum | None, *, remote: str | None = None) -> None:
-        """Point a ref at a commit at once, or remove it (None); raises `NotFoundError` if there is none to remove."""
-        refstore.write_ref(self.path, ref, checksum, remote, durable=self.fsync)
+        With `heads` also the repository's own, if it belongs to a collection, and with `remotes` those of remotes that
+        name theirs.
+        """
+        found: dict[tuple[str, str], Checksum] = {}
+        if remotes:
+            for name, remote in self.remotes().items():
+                if owner := remote.options.get("collection-id"):
+                    pulled = refstore.list_refs(self.path / "refs" / "remotes" / name)
+                    found |= {(owner, ref): checksum for ref, checksum in pulled}
+        for name, checksum in refstore.list_refs(self.path / "refs" / "mirrors"):
+            collection, _, ref = name.partition("/")
+            if ref:
+                found[collection, ref] = checksum
+        if heads and self.collection_id is not None:
+            own = refstore.list_refs(self.path / "refs" / "heads")
+            found |= {(self.collection_id, ref): checksum for ref, checksum in own}
+        return found
+
+    def aliases(self) -> dict[str, str]:
+        """The refs that are but other names: alias → the local ref that it stands for."""
+        return dict(refstore.list_aliases(self.path))
+
+    def set_alias(self, alias: str, target: str) -> None:
+        """Make `alias` another name of the local ref `target`; raises `NotFoundError` if that does not exist."""
+        refstore.write_alias(self.path, alias, target)
+        update_summary(self)
+
+    def set_ref(
+        self, ref: str, checksum: Checksum | None, *, remote: str | None = None, collection: str | None = None
+    ) -> None:
+        """Point a ref at a commit at once, or remove it (None); raises `NotFoundError` if there is none to remove.
+
+        A ref of a `collection` is the repository's own if that is its collection, else a mirrored one.
+        """
+        mirrored = None if collection == self.collection_id else collection
+        refstore.write_ref(self.path, ref, checksum, remote, collection=mirrored, durable=self.fsync)
+        update_summary(self)
 
     def resolve(self, rev: str) -> Checksum:
         """The commit that `rev` names: a ref, REMOTE:REF, a checksum or its beginning; `^` behind it means its parent.
 
-        Raises `NotFoundError`.
+        A ref that only a remote or the parent repository has will do. Raises `NotFoundError`.
         """
-        name = rev.rstrip("^")
-        checksum = self._resolve_name(name)
-        for _ in range(len(rev) - len(name)):
-            parent = self.load_commit(checksum).parent
-            if parent is None:
-                raise NotFoundError(f"the commit {checksum} has no parent, so `{rev}` names nothing")
-            checksum = parent
-        return checksum
+        return revisions.resolve(self, rev)
 
-    def _resolve_name(self, name: str) -> Checksum:
-        is_hex = 0 < len(name) <= 64 and not name.strip("0123456789abcdef")
-        if is_hex and len(name) == 64:
-            return Checksum(name)
-        try:
-            remote, ref = split_refspec(name)
-        except FormatError as error:
-            raise NotFoundError(f"`{name}` names no commit: {error.message}", hint=error.hint) from error
-        found = refstore.read_ref(self.path, ref, remote)
-        if found is None and remote is None and is_hex and len(name) >= 2:
-            return self._resolve_prefix(name)
+    def resolve_collection_ref(self, collection: str, ref: str) -> Checksum:
+        """The commit that a collection's ref points at here, mirrored, or of a remote; raises `NotFoundError`."""
+        found = revisions.resolve_collection_ref(self, collection, ref)
         if found is None:
-            raise NotFoundError(
-                f"the repository {self.path} has no ref {name}", hint="`ostler repo refs` lists those that it has"
-            )
+            raise NotFoundError(f"Collection–ref ({collection}, {ref}) not found in the repository {self.path}")
         return found
-
-    def _resolve_prefix(self, prefix: str) -> Checksum:
-        try:
-            names = os.listdir(f"{self._root}/objects/{prefix[:2]}")  # noqa: PTH208
-        except FileNotFoundError:
-            names = []
-        matches = [prefix[:2] + n[:62] for n in names if n.endswith(".commit") and n.startswith(prefix[2:])]
-        if len(matches) != 1:
-            count = "no commit" if not matches else f"{len(matches)} commits"
-            raise NotFoundError(f"{count} of the repository {self.path} start with {prefix}")
-        return parse_checksum(matches[0])
 
     # --- state
 
     def is_partial(self, checksum: Checksum) -> bool:
         """Whether objects of the commit are known to be missing (a pull is under way or was cut off)."""
-        return (self.path / "state" / f"{parse_checksum(checksum)}.commitpartial").exists()
+        return self._partial_marker(checksum).exists()
 
-    def mark_partial(self, checksum: Checksum, partial: bool) -> None:
-        """Record that objects of the commit may be missing, or that it is complete."""
-        marker = self.path / "state" / f"{parse_checksum(checksum)}.commitpartial"
+    def commit_state(self, checksum: Checksum) -> CommitState:
+        """What is known about the completeness of a commit; nothing is looked for."""
+        try:
+            marked = self._partial_marker(checksum).read_bytes()
+        except FileNotFoundError:
+            return CommitState.NORMAL
+        return CommitState.BROKEN if marked == _BROKEN else CommitState.PARTIAL
+
+    def mark_partial(self, checksum: Checksum, partial: bool, *, broken: bool = False) -> None:
+        """Record that objects of the commit may be missing (`broken`: because of damage), or that it is complete."""
+        marker = self._partial_marker(checksum)
         if partial:
             marker.parent.mkdir(exist_ok=True)
-            marker.touch()
+            marker.write_bytes(_BROKEN if broken else b"")
         else:
             marker.unlink(missing_ok=True)
+
+    def _partial_marker(self, checksum: Checksum) -> Path:
+        return self.path / "state" / f"{parse_checksum(checksum)}.commitpartial"
+
+    def write_tombstone(self, commit: Checksum) -> None:
+        """Record that the commit was deleted on purpose; it is forgotten when the commit comes again."""
+        path = self.object_path(parse_checksum(commit), ObjectType.TOMBSTONE)
+        path.parent.mkdir(exist_ok=True)
+        atomic_write(path, encode_tombstone(commit), durable=self.fsync)
 
     @contextmanager
     def lock(self, exclusive: bool = False) -> Iterator[None]:
         """Hold the repository's lock; exclusive for whoever removes objects. Raises `BusyError` after the timeout."""
         if not self.config.get_bool("core", "locking", True):
-            with nullcontext():
-                yield
+            yield
             return
         timeout = self.config.get_int("core", "lock-timeout-secs", 300)
         with locked(self.path / ".lock", exclusive=exclusive, timeout_seconds=timeout):
             yield
 
     @contextmanager
-    def transaction(self, *, resumable: bool = False) -> Iterator["Transaction"]:
+    def transaction(
+        self, *, resumable: bool = False, fsync: bool | None = None, fsync_each: bool | None = None
+    ) -> Iterator["Transaction"]:
         """Add objects and refs: all of them when the block ends, none if it raises.
+
+        `fsync` (once, at the end) and `fsync_each` (every object's file) are as the configuration says unless given.
 
         With `resumable` what was staged before an error stays in `tmp` and is found by the next transaction, so that an
         interrupted pull goes on where it was. Raises `BusyError`, `NoSpaceError`.
         """
         from ostler.store.transaction import open_transaction
 
-        with self.lock(), open_transaction(self, resumable=resumable) as transaction:
+        opened = open_transaction(self, resumable=resumable, fsync=fsync, fsync_each=fsync_each)
+        with self.lock(), opened as transaction:
             yield transaction
+
+
+def update_summary(repo: Repo) -> None:
+    """Write the summary anew after refs changed, if the configuration asks for that."""
+    if any(repo.config.get("core", key) for key in ("auto-update-summary", "commit-update-summary")):
+        from ostler.store.summary import update_automatically
+
+        update_automatically(repo)
+
+
+def _check_user_attributes(path: Path) -> None:
+    try:
+        os.setxattr(path, "user.ostler", b"")
+        os.removexattr(path, "user.ostler")
+    except OSError as error:
+        raise StoreError(
+            f"a bare-user repository cannot lie in {path}: extended attributes of users fail there ({error.strerror})",
+            hint="use another file system, or the mode bare-user-only",
+        ) from error
 
 
 def _read_config(path: Path) -> Keyfile:

@@ -1,105 +1,188 @@
-"""The summary of a repository: which refs it has, in one file, so that clients need not guess names.
-
-Format `(a(s(taya{sv}))a{sv})`: per ref, ascending, the size of the commit object (in bytes, little-endian, unlike the
-other numbers), its checksum and metadata; then metadata of the whole. See libostree's `ostree-repo.c`.
-"""
+"""Writing the summary of a repository, which lists its refs and static deltas for clients."""
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 
-from ostler.formats import gvariant
+from ostler.errors import NotFoundError
+from ostler.formats.delta import DELTAS_KEY
 from ostler.formats.gvariant import FormatError, Variant
-from ostler.formats.objects import Checksum
+from ostler.formats.objects import Checksum, Commit, DirMeta, DirTree
+from ostler.formats.summary import (
+    COLLECTION_ID,
+    COLLECTION_MAP,
+    COLLECTIONS_TYPE,
+    COMMIT_TIMESTAMP,
+    COMMIT_VERSION,
+    INDEXED_DELTAS,
+    LAST_MODIFIED,
+    MODE,
+    SUMMARY_TYPE,
+    TOMBSTONE_COMMITS,
+    Summary,
+    SummaryEntry,
+    big_endian,
+    encode_refs,
+)
 from ostler.io.files import atomic_write
+from ostler.store.bindings import COLLECTION_BINDING, REF_BINDING
 from ostler.store.repo import Repo
 
-SUMMARY_TYPE = "(a(s(taya{sv}))a{sv})"
+__all__ = [
+    "LAST_MODIFIED",
+    "MAX_SUMMARY",
+    "METADATA_REF",
+    "SUMMARY_TYPE",
+    "Summary",
+    "SummaryEntry",
+    "commit_metadata_ref",
+    "summarise",
+    "update_automatically",
+    "write_summary",
+]
+
 MAX_SUMMARY = 128 * 1024 * 1024
-LAST_MODIFIED = "ostree.summary.last-modified"
+"""The largest summary that is read, in bytes."""
+METADATA_REF = "ostree-metadata"
+"""The ref that repositories with a collection ID keep their metadata in."""
+_NOTHING: Mapping[str, Variant] = {}
 
 
-@dataclass(frozen=True, slots=True)
-class SummaryEntry:
-    """One ref in a summary; `size` is that of the commit object in bytes."""
+def summarise(repo: Repo, *, timestamp: int, additional: Mapping[str, Variant] = _NOTHING) -> Summary:
+    """What the summary of the repository should be; `additional` is more metadata for it.
 
-    commit: Checksum
-    size: int
-    metadata: Mapping[str, Variant] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Summary:
-    """The refs of a repository, and metadata of the repository as a whole."""
-
-    refs: Mapping[str, SummaryEntry]
-    metadata: Mapping[str, Variant] = field(default_factory=dict)
-
-    def encode(self) -> bytes:
-        """The bytes of the file `summary`."""
-        entries = [
-            (name, (entry.size, bytes.fromhex(entry.commit), entry.metadata))
-            for name, entry in sorted(self.refs.items(), key=lambda item: item[0].encode())
-        ]
-        return gvariant.encode(SUMMARY_TYPE, (entries, self.metadata))
-
-    @staticmethod
-    def decode(data: bytes) -> "Summary":
-        """Parse a file `summary`; raises `FormatError`."""
-        entries, metadata = gvariant.decode(SUMMARY_TYPE, data)
-        refs = {}
-        for name, (size, raw, extra) in entries:
-            if len(raw) != 32:
-                raise FormatError(f"the summary has a checksum of {len(raw)} bytes for {name!r}")
-            refs[name] = SummaryEntry(Checksum(raw.hex()), size, extra)
-        return Summary(refs, metadata)
+    `timestamp` is the time of writing in seconds since 1970. Raises `NotFoundError` for a ref whose commit is missing.
+    """
+    own, others = _listed_refs(repo)
+    whole = dict(additional)
+    deltas = _delta_digests(repo)
+    if deltas:
+        whole[DELTAS_KEY] = Variant("a{sv}", deltas)
+    whole |= {
+        LAST_MODIFIED: Variant("t", big_endian(timestamp)),
+        MODE: Variant("s", str(repo.mode)),
+        TOMBSTONE_COMMITS: Variant("b", repo.config.get_bool("core", "tombstone-commits", False)),
+        INDEXED_DELTAS: Variant("b", True),
+    }
+    collection = repo.config.get("core", "collection-id")
+    if collection:
+        whole[COLLECTION_ID] = Variant("s", collection)
+    if others:
+        entries = {owner: encode_refs(_entries(repo, refs)) for owner, refs in sorted(others.items())}
+        whole[COLLECTION_MAP] = Variant(COLLECTIONS_TYPE, entries)
+    return Summary(_entries(repo, own), whole)
 
 
-def summarise(repo: Repo, *, timestamp: int) -> Summary:
-    """What the summary of the repository should be. `timestamp` is the time of writing in seconds since 1970."""
+def _listed_refs(repo: Repo) -> tuple[dict[str, Checksum], dict[str, dict[str, Checksum]]]:
+    """The repository's own refs, and those of other collections: mirrored ones and remotes' that name a collection."""
+    heads: dict[str, Checksum] = {}
+    others: dict[str, dict[str, Checksum]] = {}
+    remotes = repo.remotes()
+    for name, checksum in repo.refs().items():
+        remote, colon, ref = name.rpartition(":")
+        if not colon:
+            heads[name] = checksum
+        elif remote in remotes and (owner := remotes[remote].options.get("collection-id")):
+            others.setdefault(owner, {})[ref] = checksum
+    for (owner, ref), checksum in repo.collection_refs().items():
+        others.setdefault(owner, {})[ref] = checksum
+    collection = repo.config.get("core", "collection-id")
+    if collection:
+        heads = {**others.pop(collection, {}), **heads}
+    return heads, others
+
+
+def _entries(repo: Repo, refs: Mapping[str, Checksum]) -> dict[str, SummaryEntry]:
     entries = {}
-    for ref, checksum in repo.refs().items():
-        if ":" in ref:  # refs of remotes are nobody else's business
-            continue
+    for ref, checksum in refs.items():
         commit = repo.load_commit(checksum)
-        metadata = {"ostree.commit.timestamp": Variant("t", _swap(commit.timestamp))}
+        metadata = {COMMIT_TIMESTAMP: Variant("t", big_endian(commit.timestamp))}
         version = commit.metadata.get("version")
         if version is not None and version.type == "s":
-            metadata["ostree.commit.version"] = version
+            metadata[COMMIT_VERSION] = version
         entries[ref] = SummaryEntry(checksum, len(commit.encode()), metadata)
-    whole = {
-        "ostree.summary.mode": Variant("s", str(repo.mode)),
-        LAST_MODIFIED: Variant("t", _swap(timestamp)),
-        "ostree.summary.tombstone-commits": Variant("b", repo.config.get_bool("core", "tombstone-commits", False)),
-    }
-    if repo.config.get_bool("core", "indexed-deltas", False):
-        whole["ostree.summary.indexed-deltas"] = Variant("b", True)
-    return Summary(entries, whole)
+    return entries
 
 
-def write_summary(repo: Repo, *, timestamp: int | None = None) -> bool:
-    """Bring the file `summary` up to date; return whether it had to change.
+def _delta_digests(repo: Repo) -> dict[str, Variant]:
+    """The digest of each static delta's superblock by the delta's name, unless they are kept out of the summary."""
+    if repo.config.get_bool("core", "no-deltas-in-summary", False):
+        return {}
+    if not _has_deltas(repo):
+        return {}
+    from ostler.store.delta.listing import superblock_digests
 
-    `timestamp` is the time to note in it, in seconds since 1970 (None: now). A signature of the old one is removed.
+    return {name: Variant("ay", bytes.fromhex(c)) for name, c in sorted(superblock_digests(repo).items())}
+
+
+def write_summary(
+    repo: Repo,
+    *,
+    timestamp: int | None = None,
+    additional: Mapping[str, Variant] = _NOTHING,
+    always: bool = False,
+) -> bool:
+    """Bring the file `summary` and the indexes of static deltas up to date; return whether the summary was written.
+
+    `timestamp` is the time to note in it, in seconds since 1970 (None: now). It is left alone if it would say the same
+    as before, unless `always`. A signature of the old one is removed.
     """
     path = repo.path / "summary"
-    summary = summarise(repo, timestamp=int(time.time()) if timestamp is None else timestamp)
+    reindex_deltas(repo)
+    summary = summarise(repo, timestamp=int(time.time()) if timestamp is None else timestamp, additional=additional)
     try:
-        if _same(Summary.decode(path.read_bytes()), summary):
+        if not always and _same(Summary.decode(path.read_bytes()), summary):
             return False
     except (OSError, FormatError):
         pass  # none yet, or one that nobody can read
-    atomic_write(path, summary.encode(), mode=0o644)
     (repo.path / "summary.sig").unlink(missing_ok=True)
+    atomic_write(path, summary.encode(), mode=0o644, durable=repo.fsync)
     return True
+
+
+def update_automatically(repo: Repo) -> None:
+    """Write the summary if the repository wants that whenever its refs change (`core.auto-update-summary`)."""
+    keys = ("auto-update-summary", "commit-update-summary")
+    if any(repo.config.get_bool("core", key, False) for key in keys):
+        write_summary(repo, always=True)
+
+
+def commit_metadata_ref(
+    repo: Repo, *, timestamp: int | None = None, additional: Mapping[str, Variant] = _NOTHING
+) -> Checksum:
+    """In a repository with a collection ID: commit an empty tree with `additional` as metadata to `ostree-metadata`.
+
+    Such commits can be signed and pulled, unlike summaries. Raises `NotFoundError` if there is no collection ID.
+    """
+    collection = repo.config.get("core", "collection-id")
+    if not collection:
+        raise NotFoundError(f"the repository {repo.path} has no collection ID", hint="set core.collection-id first")
+    metadata = dict(additional)
+    metadata[COLLECTION_BINDING] = Variant("s", collection)
+    metadata[REF_BINDING] = Variant("as", [METADATA_REF])
+    parent = repo.refs().get(METADATA_REF)
+    with repo.transaction() as transaction:
+        meta = transaction.write_metadata(DirMeta(0, 0, 0o40755))
+        tree = transaction.write_metadata(DirTree())
+        moment = int(time.time()) if timestamp is None else timestamp
+        commit = transaction.write_metadata(Commit(tree, meta, moment, parent=parent, metadata=metadata))
+        transaction.set_ref(METADATA_REF, commit)
+    return commit
+
+
+def reindex_deltas(repo: Repo) -> None:
+    """Bring the indexes of static deltas up to date, which newer clients read instead of the list in the summary."""
+    if _has_deltas(repo):
+        from ostler.store.delta.index import reindex
+
+        reindex(repo)
+
+
+def _has_deltas(repo: Repo) -> bool:
+    return (repo.path / "deltas").is_dir() or (repo.path / "delta-indexes").is_dir()
 
 
 def _same(old: Summary, new: Summary) -> bool:
     """Whether the two say the same, whenever they were written."""
     old_metadata = {key: value for key, value in old.metadata.items() if key != LAST_MODIFIED}
     new_metadata = {key: value for key, value in new.metadata.items() if key != LAST_MODIFIED}
-    return old.refs == new.refs and old_metadata == new_metadata
-
-
-def _swap(number: int) -> int:
-    return int.from_bytes(number.to_bytes(8, "big"), "little")
+    return dict(old.refs.items()) == new.refs and old_metadata == new_metadata

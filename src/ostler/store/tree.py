@@ -5,12 +5,15 @@ A `Directory` holds checksums of file objects, not content; changing it changes 
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from ostler.errors import CorruptError, NotFoundError
 from ostler.formats.objects import Checksum, DirMeta, DirTree, check_name
 from ostler.store.errors import StoreError
 from ostler.store.repo import Repo
-from ostler.store.transaction import Transaction
+
+if TYPE_CHECKING:
+    from ostler.store.transaction import Transaction
 
 DEFAULT_META = DirMeta(0, 0, 0o40755)
 MAX_TREE_DEPTH = 256
@@ -142,7 +145,7 @@ def load_commit_tree(repo: Repo, rev: str) -> Directory:
     return load_tree(repo, commit.root_tree, commit.root_meta)
 
 
-def write_tree(transaction: Transaction, directory: Directory) -> tuple[Checksum, Checksum]:
+def write_tree(transaction: "Transaction", directory: Directory) -> tuple[Checksum, Checksum]:
     """Store a tree's dirtree and dirmeta objects; returns the two checksums of its root. Files must exist already."""
     metas: dict[DirMeta, Checksum] = {}
 

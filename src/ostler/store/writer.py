@@ -16,10 +16,12 @@ from typing import BinaryIO
 from ostler.formats import filez
 from ostler.formats.objects import Checksum, FileMeta
 from ostler.store.content import META_XATTR, RepoMode, encode_user_meta
-from ostler.store.deflate import CHUNK, Buffer, Deflater, deflate
+from ostler.store.deflate import CHUNK, WHOLE, Buffer, Deflater, deflate
+from ostler.store.errors import StoreError
 
 _CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
 _FICLONE = 0x40049409
+_REAL_SYMLINKS = (RepoMode.BARE, RepoMode.BARE_USER_ONLY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,16 +32,22 @@ class ObjectForm:
     level: int
     fsync_each: bool
 
-    def write_whole(self, path: str, meta: FileMeta, content: bytes) -> int:
-        """Write the object to the new file `path`; returns the bytes it takes there."""
-        if meta.is_symlink and self.mode is RepoMode.BARE:
-            _write_real_symlink(path, meta)
+    @property
+    def whole_limit(self) -> int:
+        """Up to this size in bytes content had better be given whole."""
+        return WHOLE if self.mode is RepoMode.ARCHIVE else CHUNK
+
+    def write_whole(self, path: str, meta: FileMeta, content: bytes, reserve: Callable[[int], None]) -> int:
+        """Write the object to the new file `path`; returns the bytes it takes there, which `reserve` is told before."""
+        if meta.is_symlink and self.mode in _REAL_SYMLINKS:
+            _write_real_symlink(path, meta, owned=self.mode is RepoMode.BARE)
             return 0
         stored = self._stored_form(meta, content)
+        reserve(len(stored))
         fd = os.open(path, _CREATE, 0o600)
         try:
             _write_all(fd, stored)
-            self._finish(fd, meta)
+            self.finish(fd, meta)
         finally:
             os.close(fd)
         return len(stored)
@@ -63,7 +71,7 @@ class ObjectForm:
                 result = self._stream_archive(fd, meta, chunks, reserve)
             else:
                 result = _stream_raw(fd, meta, chunks, reserve)
-            self._finish(fd, meta)
+            self.finish(fd, meta)
         finally:
             os.close(fd)
         return result
@@ -110,7 +118,7 @@ class ObjectForm:
                 for chunk in chunks_of(copy):
                     digest.update(chunk)
                     size += len(chunk)
-            self._finish(fd, meta)
+            self.finish(fd, meta)
         finally:
             os.close(fd)
         return Checksum(digest.hexdigest()), size
@@ -127,12 +135,17 @@ class ObjectForm:
         finally:
             os.close(fd)
 
-    def _finish(self, fd: int, meta: FileMeta) -> None:
+    def finish(self, fd: int, meta: FileMeta) -> None:
+        """Give an open file that holds the content its object's mode, owner, attributes and time."""
         if self.mode is RepoMode.ARCHIVE:
             os.fchmod(fd, 0o644)
         elif self.mode is RepoMode.BARE_USER:
             os.setxattr(fd, META_XATTR, encode_user_meta(meta))
             os.fchmod(fd, 0o644 if meta.is_symlink else (meta.mode & 0o775) | 0o400)
+            os.utime(fd, (0, 0))
+        elif self.mode is RepoMode.BARE_USER_ONLY:
+            check_user_only(meta)
+            os.fchmod(fd, meta.mode & 0o775)
             os.utime(fd, (0, 0))
         else:
             # chown and writes clear set-id bits and capabilities, so those come after them.
@@ -158,8 +171,24 @@ def _stream_raw(
     return Checksum(digest.hexdigest()), size, size
 
 
-def _write_real_symlink(path: str, meta: FileMeta) -> None:
+def check_user_only(meta: FileMeta) -> None:
+    """Raise `StoreError` for a mode that no `bare-user-only` repository holds: set-id and sticky bits, world-writable.
+
+    Owners and extended attributes are lost there without an error, as with libostree: whoever pulls into such a
+    repository says that they do not matter.
+    """
+    bad = meta.mode & 0o7777 & ~0o775
+    if bad and not meta.is_symlink:
+        raise StoreError(
+            f"Content object: invalid mode 0{meta.mode & 0o177777:04o} with bits 0{bad:04o}",
+            hint="a bare-user-only repository holds files of modes up to 0775 only",
+        )
+
+
+def _write_real_symlink(path: str, meta: FileMeta, *, owned: bool) -> None:
     os.symlink(meta.target, path)
+    if not owned:
+        return
     os.chown(path, meta.uid, meta.gid, follow_symlinks=False)
     for name, value in meta.xattrs:
         os.setxattr(path, name, value, follow_symlinks=False)
@@ -192,3 +221,28 @@ def _read_into(source: BinaryIO, buffer: memoryview) -> int:
     data = source.read(len(buffer))
     buffer[: len(data)] = data
     return len(data)
+
+
+class CountingReader:
+    """Counts the bytes that are read from a stream."""
+
+    def __init__(self, source: BinaryIO) -> None:
+        self._source = source
+        self.count = 0
+
+    def read(self, size: int) -> bytes:
+        """At most `size` bytes."""
+        data = self._source.read(size)
+        self.count += len(data)
+        return data
+
+    def read_exactly(self, size: int) -> bytes:
+        """`size` bytes, fewer at the end of the stream only."""
+        parts = []
+        while size > 0 and (data := self.read(size)):
+            parts.append(data)
+            size -= len(data)
+        return b"".join(parts)
+
+    def close(self) -> None:
+        """The stream belongs to the caller."""

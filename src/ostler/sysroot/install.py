@@ -19,6 +19,14 @@ from ostler.sysroot.write import missing_kernels, plan_boot, write_boot
 REMOTE = "ostler"
 """The name of the remote in the configuration of every machine's repository."""
 
+UPDATE_KEYS = "usr/share/ostree/trusted.ed25519.d/ostler.ed25519"
+REVOKED_UPDATE_KEYS = "usr/share/ostree/revoked.ed25519.d/ostler.ed25519"
+"""Where an image has the public keys by which its new versions are signed. They are libostree's places."""
+
+UNSIGNED: Mapping[str, str] = {"gpg-verify": "false"}
+SIGNED: Mapping[str, str] = {"gpg-verify": "false", "sign-verify": "true"}
+"""Options of the remote of a machine whose image has no such keys, or has some."""
+
 ObjectImport = Callable[[Repo, Checksum], None]
 """Puts all objects of a commit into the new, empty repository of the sysroot."""
 
@@ -35,7 +43,7 @@ class FirstInstall:
     osname: str
     ref: str
     remote_url: str | None = None
-    remote_options: Mapping[str, str] = field(default_factory=lambda: {"gpg-verify": "false"})
+    remote_options: Mapping[str, str] = field(default_factory=lambda: UNSIGNED)
     kargs: tuple[str, ...] = ()
     boot_uuid: str | None = None
     etc: Mapping[str, bytes] = field(default_factory=dict)
