@@ -27,6 +27,10 @@ def ostler(folder: Path, *arguments: str) -> dict[str, object]:
     return found
 
 
+def run(program: str, *arguments: str | Path) -> None:
+    subprocess.run([sys.executable, HERE / program, *arguments], check=True)
+
+
 def heading(text: str) -> None:
     print(f"\n## {text}\n", flush=True)
 
@@ -77,13 +81,28 @@ def main() -> int:
         disk = ostler(folder, "disk", "--json")
         print(f"{disk['seconds']:.1f} s for {disk['plan']['files']} files, {disk['allocated'] / 1e6:.0f} MB")  # type: ignore[index,operator]
 
-    heading("commit of the machine's tree, against `ostree commit`")
     tree = work / "tree"
     shutil.rmtree(tree, ignore_errors=True)
     repo = Path(os.environ["OSTLER_CACHE"]) / "repo"
     subprocess.run(["ostree", "checkout", f"--repo={repo}", str(built["commit"]), tree], check=True)
-    subprocess.run([sys.executable, HERE / "commit.py", tree, "--work", work], check=True)
+    published = work / "published"
+    shutil.rmtree(published, ignore_errors=True)
+    subprocess.run(["ostree", "init", f"--repo={published}", "--mode=archive"], check=True)
+    subprocess.run(["ostree", "commit", f"--repo={published}", "-b", "base", tree], check=True, capture_output=True)
+    subprocess.run(["ostree", "summary", "-u", f"--repo={published}"], check=True)
+
+    heading("commit of the machine's tree, against `ostree commit`")
+    run("commit.py", tree, "--work", work)
+    heading("checkout of the machine's tree, against `ostree checkout`")
+    run("checkout.py", tree, "--work", work)
+    heading("pull over loopback HTTP, against `ostree pull`")
+    run("pull.py", "--repo", published, "--ref", "base", "--work", work)
+    heading("check and prune, against `ostree fsck` and `ostree prune`")
+    run("fsck.py", published)
     shutil.rmtree(tree)
+    heading("delta between two versions of some packages, against `ostree static-delta generate`")
+    run("pair.py", work / "pair")
+    run("delta.py", work / "pair" / "old", work / "pair" / "new", "--work", work, "--rounds", "1")
 
     heading("image layer, against tar | zstd and skopeo")
     subprocess.run([sys.executable, HERE / "image.py", "--size", "480", "--runs", "2"], check=True)

@@ -3,6 +3,7 @@
 import contextlib
 import lzma
 import random
+import tracemalloc
 
 import pytest
 from hypothesis import given, settings
@@ -54,6 +55,7 @@ def test_a_damaged_superblock_is_refused_or_read(superblock: Superblock, at: int
         decoded = delta.decode_superblock(bytes(data))
         for part in decoded.parts:
             list(part.objects())
+        dict(decoded.metadata)
     except FormatError:
         pass
 
@@ -123,7 +125,7 @@ def test_a_part_comes_back_as_it_was_and_is_a_gvariant(part: Part) -> None:
     data = b"".join(part.encode())
     assert gvariant.encode("(a(uuu)aa(ayay)ayay)", gvariant.decode("(a(uuu)aa(ayay)ayay)", data)) == data
     decoded = Part.decode(data)
-    assert (decoded.modes, decoded.xattrs, bytes(decoded.blob), decoded.operations) == (
+    assert (tuple(decoded.modes), tuple(decoded.xattrs), bytes(decoded.blob), decoded.operations) == (
         part.modes,
         part.xattrs,
         part.blob,
@@ -135,9 +137,44 @@ def test_a_part_comes_back_as_it_was_and_is_a_gvariant(part: Part) -> None:
 def test_anything_is_a_part_or_refused(data: bytes) -> None:
     try:
         part = Part.decode(data)
+        list(part.modes)
+        list(part.xattrs)
         list(delta_parts.read_operations(part.operations, iter([ObjectType.FILE] * 5)))
     except FormatError:
         pass
+
+
+def test_enormous_tables_cost_no_more_than_their_bytes() -> None:
+    entries = 1_000_000
+    empty = bytes(entries * 12) + bytes(4 * entries)  # no attributes: only the places where entries end
+    ends = [len(empty), len(empty), entries * 12]
+    data = empty + b"".join(end.to_bytes(4, "little") for end in ends)
+    tracemalloc.start()
+    try:
+        part = Part.decode(data)
+        assert (len(part.modes), part.modes[entries - 1]) == (entries, (0, 0, 0))
+        assert (len(part.xattrs), part.xattrs[7]) == (entries, ())
+        assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    finally:
+        tracemalloc.stop()
+
+
+def test_metadata_of_a_superblock_are_bounded_unless_they_are_parts() -> None:
+    many = b"x" * (delta.MAX_VALUE + 1)
+    metadata = {"text": Variant("ay", many), "part": Variant(delta.INLINE_PART_TYPE, (0, many))}
+    decoded = Superblock.decode(Superblock(to=checksum_of(b"to"), commit=COMMIT, metadata=metadata).encode())
+    assert decoded.metadata["part"].value == (0, many)
+    with pytest.raises(FormatError, match="more than"):
+        decoded.metadata["text"]
+
+
+def test_a_superblock_lists_only_so_much(monkeypatch: pytest.MonkeyPatch) -> None:
+    fallbacks = (Fallback(ObjectType.FILE, checksum_of(b"file"), 5, 6),) * 3
+    data = Superblock(to=checksum_of(b"to"), commit=COMMIT, fallbacks=fallbacks).encode()
+    assert Superblock.decode(data).fallbacks == fallbacks
+    monkeypatch.setattr(delta, "MAX_LISTED", 2)
+    with pytest.raises(FormatError, match="3 elements"):
+        Superblock.decode(data)
 
 
 @given(st.binary(max_size=200))

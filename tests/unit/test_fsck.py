@@ -10,6 +10,7 @@ from ostler.formats.objects import Checksum, ObjectType
 from ostler.store.content import RepoMode
 from ostler.store.fsck import fsck
 from ostler.store.pull import pull
+from ostler.store.refstore import write_ref
 from ostler.store.repo import Repo
 
 
@@ -92,8 +93,8 @@ def test_damaged_metadata_is_found(repo: Repo, kind: ObjectType) -> None:
 
 
 def test_a_ref_to_nothing_is_found(repo: Repo) -> None:
-    repo.set_ref("web/lost", Checksum("0" * 64))
-    repo.set_ref("web/lost", Checksum("1" * 64), remote="origin")
+    write_ref(repo.path, "web/lost", Checksum("0" * 64), None, durable=False)
+    write_ref(repo.path, "web/lost", Checksum("1" * 64), "origin", durable=False)
     first, second = fsck(repo)
     assert "origin:web/lost" in first.message
     assert "web/lost" in second.message

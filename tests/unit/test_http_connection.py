@@ -6,6 +6,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -69,6 +70,7 @@ def test_answers_are_read(pair: tuple[HttpConnection, socket.socket], wire: byte
         b"HTTP/1.1 200 OK\r\nContent-Length: -3\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nContent-Length: 99999999999999999999\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n",
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n-1\r\n",
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabcdef\r\n",
@@ -135,6 +137,29 @@ def test_a_changed_document_is_not_pieced_together() -> None:
 
     with scripted(answer) as script, HttpFetcher(QUICK) as fetcher:
         assert fetch_bytes(fetcher, script.url + "/a", limit=10) == b"new and ok"
+
+
+@pytest.mark.parametrize("stated", ["3-9/10", "3-12/13", "3-9/*", "3-9/11", "2-9/10", "3-8/10", "", "3-/10"])
+def test_only_the_rest_of_the_same_document_is_taken_for_it(stated: str) -> None:
+    def answer(handler: Handler, n: int) -> None:
+        ranged = "Range" in handler.headers
+        handler.send_response(206 if ranged else 200)
+        handler.send_header("Content-Length", "10" if not ranged else "10" if stated == "3-12/13" else "7")
+        handler.send_header("ETag", '"v"')
+        if ranged:
+            handler.send_header("Content-Range", f"bytes {stated}")
+        handler.end_headers()
+        handler.wfile.write(
+            b"3456789xyz"[: 10 if stated == "3-12/13" else 7] if ranged else b"012"[: 3 if n == 1 else 0]
+        )
+        handler.close_connection = True
+
+    with scripted(answer) as script, HttpFetcher(replace(QUICK, attempts=2)) as fetcher:
+        if stated in ("3-9/10", "3-9/*"):
+            assert fetch_bytes(fetcher, script.url + "/a", limit=1000) == b"0123456789"
+        else:
+            with pytest.raises(NetworkError, match="broke"):
+                fetch_bytes(fetcher, script.url + "/a", limit=1000)
 
 
 def test_a_part_that_nobody_asked_for_is_refused() -> None:
@@ -271,6 +296,69 @@ def test_a_silent_server_does_not_hold_up_the_lanes_for_ever() -> None:
         _, found = lanes.take(lambda _, body: body.read())
         release.set()
     assert isinstance(found, NetworkError)
+
+
+def test_a_server_that_drips_is_given_up_in_lanes_too() -> None:
+    def answer(handler: Handler, n: int) -> None:
+        handler.send_response(200)
+        handler.send_header("Content-Length", "1000")
+        handler.end_headers()
+        with contextlib.suppress(OSError):
+            for _ in range(100):
+                handler.wfile.write(b"x")
+                time.sleep(0.05)
+
+    options = HttpOptions(attempts=1, timeout_seconds=5.0, low_speed_bytes=1000, low_speed_seconds=0.2)
+    began = time.monotonic()
+    with scripted(answer) as script, HttpFetcher(options) as fetcher:
+        lanes: Lanes[int] = Lanes(fetcher, 2)
+        lanes.send(1, script.url + "/a", limit=1000)
+        _, found = lanes.take(lambda _, body: body.read())
+    assert isinstance(found, NetworkError)
+    assert "less than" in found.message
+    assert time.monotonic() - began < 4
+
+
+def test_a_body_that_comes_haltingly_is_read_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    def answer(handler: Handler, n: int) -> None:
+        handler.send_response(200)
+        handler.send_header("Content-Length", "20")
+        handler.end_headers()
+        for number in range(10):
+            handler.wfile.write(b"%d," % number)
+            time.sleep(0.01)
+
+    monkeypatch.setattr("ostler.io.http_lanes.PATIENCE_SECONDS", 0.02)
+    with scripted(answer) as script, HttpFetcher(QUICK) as fetcher:
+        lanes: Lanes[int] = Lanes(fetcher, 2)
+        lanes.send(1, script.url + "/a", limit=1000)
+        assert lanes.take(lambda _, body: body.read()) == (1, b"0,1,2,3,4,5,6,7,8,9,")
+
+
+def test_an_answer_at_the_last_moment_leaves_a_patient_connection() -> None:
+    def answer(handler: Handler, n: int) -> None:
+        if n == 2:
+            time.sleep(0.1)
+        send(handler, b"x")
+
+    with scripted(answer) as script, HttpFetcher(QUICK) as fetcher:
+        lanes: Lanes[int] = Lanes(fetcher, 1)
+        lanes.send(1, script.url + "/a", limit=10)
+        time.sleep(0.2)
+        lanes._poll = _Nothing()  # type: ignore[assignment]
+        assert lanes.take(lambda _, body: body.read()) == (1, b"x")
+        assert fetch_bytes(fetcher, script.url + "/b", limit=10) == b"x"
+    assert (len(script.asked), len(script.peers)) == (2, 1)
+
+
+class _Nothing:
+    """A poll whose time has passed."""
+
+    def poll(self, timeout: float) -> list[tuple[int, int]]:
+        return []
+
+    def unregister(self, number: int) -> None:
+        pass
 
 
 def test_files_can_be_fetched_like_documents(tmp_path: Path) -> None:

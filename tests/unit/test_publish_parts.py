@@ -1,6 +1,9 @@
 """The parts that publishing is made of: signatures of requests, histories, objects in archive form, settings."""
 
+import socket
 import subprocess
+import threading
+import time
 from datetime import datetime
 from pathlib import Path
 
@@ -17,7 +20,7 @@ from ostler.publish.destination import PublishError, RefChange
 from ostler.publish.folder import FolderDestination
 from ostler.publish.history import encode_history, histories_after, history_path, parse_history
 from ostler.publish.s3 import S3Destination
-from ostler.publish.s3_client import S3Options, _parse_error, _parse_listing
+from ostler.publish.s3_client import S3Client, S3Options, _parse_error, _parse_listing
 from ostler.publish.sequence import PublishOptions, publish
 from ostler.publish.sigv4 import Credentials, canonical_path, canonical_query, signed_headers
 from ostler.publish.ssh import SshDestination
@@ -83,6 +86,31 @@ def test_listings_and_errors_of_servers_are_read_or_refused() -> None:
     for bad in (b"not xml", b'<!DOCTYPE x [<!ENTITY a "b">]><x>&a;</x>'):
         with pytest.raises(OstlerError, match="cannot be read"):
             _parse_listing(bad, "x")
+
+
+def test_a_listing_that_breaks_off_is_refused() -> None:
+    with pytest.raises(OstlerError, match="no way to ask for the rest"):
+        _parse_listing(b"<R><IsTruncated>true</IsTruncated><Contents><Key>a</Key></Contents></R>", "x")
+
+
+@pytest.mark.parametrize("endpoint", ["http://127.0.0.1:99999", "http://[::1/", "ftp://x"])
+def test_bad_endpoints_are_named(endpoint: str) -> None:
+    with pytest.raises(OstlerError, match="address"):
+        S3Client("updates", S3Options(Credentials("a", "b"), "r", endpoint))
+
+
+def test_requests_to_a_stalled_server_can_be_given_up() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        client = S3Client("updates", S3Options(Credentials("a", "b"), "r", f"http://127.0.0.1:{port}"))
+        timer = threading.Timer(0.2, client.give_up)
+        begin = time.monotonic()
+        timer.start()
+        with pytest.raises(OstlerError):
+            client.get("x")
+        assert time.monotonic() - begin < 5
+        client.close()
+        timer.join()
 
 
 def test_histories_begin_with_the_new_commit_and_name_each_once() -> None:

@@ -11,11 +11,15 @@ from sample_trees import add_commit, content_of, make_repo, object_names, sample
 from scripted_server import Handler, Script, scripted, send
 
 from ostler.errors import CorruptError, NotFoundError, OstlerError
-from ostler.formats.objects import Checksum
+from ostler.formats.gvariant import FormatError
+from ostler.formats.objects import Checksum, ObjectType, checksum_of
 from ostler.io.http import HttpFetcher, HttpOptions, NetworkError
 from ostler.store.content import RepoMode
+from ostler.store.filez_in import store_filez
 from ostler.store.fsck import fsck
+from ostler.store.mirrors import Mirrors
 from ostler.store.pull import pull
+from ostler.store.remote import EagerRemoteHttp
 from ostler.store.repo import Repo
 from ostler.store.summary import write_summary
 
@@ -174,6 +178,38 @@ def test_a_small_file_that_inflates_without_end_is_stopped(tmp_path: Path, hosti
     hostile.fault = fault
     with pytest.raises(CorruptError, match="larger than its header says"):
         pull_main(tmp_path, script)
+
+
+class Endless:
+    """A body that says that it has ten bytes."""
+
+    received = 0
+
+    def header(self, name: str) -> str | None:
+        return "10"
+
+    def read(self, size: int = -1) -> bytes:
+        assert 0 <= size < 100
+        return bytes(min(size, 3))
+
+
+def test_a_body_longer_than_it_said_is_not_gathered(tmp_path: Path) -> None:
+    repo = make_repo(tmp_path / "repo")
+    with repo.transaction() as transaction, pytest.raises(FormatError, match="more than the 10 bytes"):
+        store_filez(transaction, Endless(), checksum_of(b"any"))
+
+
+def test_where_the_first_mirror_is_down_another_serves(tmp_path: Path, source: Repo, script: Script) -> None:
+    repo = make_repo(tmp_path / "repo")
+    objects = list(source.objects())
+    files = [checksum for checksum, kind in objects if kind is ObjectType.FILE]
+    trees = [(checksum, kind) for checksum, kind in objects if kind is ObjectType.DIRTREE]
+    with HttpFetcher(HttpOptions(attempts=1)) as fetcher, repo.transaction() as transaction:
+        content = Mirrors(fetcher, ["http://127.0.0.1:1", script.url])
+        remote = EagerRemoteHttp(content, content, fetcher)
+        todo = iter(trees)
+        assert {(c, kind) for c, kind, _ in remote.each_metadata(lambda: next(todo, None), 2)} == set(trees)
+        assert len(list(remote.store_files(files, transaction, 2))) == len(files) > 0
 
 
 def test_a_stalled_server_is_an_error_in_time(tmp_path: Path, hostile: Hostile, script: Script) -> None:

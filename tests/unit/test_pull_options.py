@@ -1,6 +1,6 @@
 """What can be said of a pull: depth, parts, mirrors, caches, what must not come in, and how summaries are asked for."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -10,12 +10,14 @@ from ostler.errors import CorruptError, NotFoundError
 from ostler.formats.gvariant import Variant
 from ostler.formats.objects import Checksum, DirMeta, FileMeta, ObjectType
 from ostler.io.http import NetworkError
-from ostler.io.progress import Event, Warning
+from ostler.io.progress import Event, Finished, Warning
 from ostler.publish.server import FolderServer, Request
 from ostler.store.commit import commit_tree
 from ostler.store.content import RepoMode
+from ostler.store.copy import LocalPath
 from ostler.store.errors import StoreError
 from ostler.store.import_rules import UnsafeModeError
+from ostler.store.localcache import LocalCaches
 from ostler.store.pull import OlderCommitError, pull, pull_local, remote_refs, remote_summary
 from ostler.store.pull_deltas import NoDeltaError
 from ostler.store.pull_options import PullOptions, UseDeltas
@@ -416,3 +418,75 @@ def test_a_parent_that_was_deleted_on_purpose_leaves_its_tombstone(repo: Repo, r
         pull(repo, "origin", ["main"], options=PullOptions(depth=-1))
     assert commits_in(repo) == {remote.commits[2]}
     assert repo.has(remote.commits[1], ObjectType.TOMBSTONE)
+
+
+def test_a_ref_beside_the_summary_is_not_taken(repo: Repo, remote: Remote) -> None:
+    (remote.repo.path / "refs/heads/evil").write_text(remote.commits[0] + "\n")
+    with pytest.raises(NotFoundError, match="No such branch 'evil' in repository summary"):
+        pull(repo, "origin", ["evil"])
+    assert remote.asked("refs/heads/evil") == []
+
+
+def test_a_missing_parent_reached_at_two_depths_ends_both_histories(tmp_path: Path) -> None:
+    source, repo = make_repo(tmp_path / "source"), make_repo(tmp_path / "repo")
+    lost = add_commit(source, None, {"x": b"x"})
+    middle = add_commit(source, None, {"x": b"y"}, parent=lost)
+    tips = {
+        "a": add_commit(source, "a", {"x": b"z"}, parent=middle),
+        "b": add_commit(source, "b", {"x": b"b"}, parent=lost),
+    }
+    object_file(source, lost, ObjectType.COMMIT).unlink()
+    pull_local(repo, source.path, ["a", "b"], options=PullOptions(depth=2))
+    assert commits_in(repo) == {middle, *tips.values()}
+    with pytest.raises(NotFoundError):
+        pull_local(make_repo(tmp_path / "other"), source.path, ["b", lost], options=PullOptions(depth=-1))
+
+
+def _child_of(parent: Repo, path: Path) -> Repo:
+    child = make_repo(path)
+    child.write_config(child.config.with_value("core", "parent", str(parent.path)))
+    return Repo.open(path)
+
+
+def test_sources_and_caches_may_have_files_in_their_parents(tmp_path: Path, remote: Remote) -> None:
+    child = _child_of(remote.repo, tmp_path / "child")
+    repo = make_repo(tmp_path / "repo", RepoMode.ARCHIVE)
+    pull_local(repo, child.path, [remote.commits[2]])
+    assert content_of(repo, remote.commits[2]) == content_of(remote.repo, "main")
+    other = make_repo(tmp_path / "other")
+    result = pull(other, remote.server.url, ["main"], options=PullOptions(local_caches=(child,)))
+    assert content_of(other, "main") == content_of(remote.repo, "main")
+    assert result.statistics.content_fetched == 0
+
+
+def test_what_a_cache_loses_on_the_way_comes_from_the_source(
+    tmp_path: Path, remote: Remote, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache, repo = make_repo(tmp_path / "cache"), make_repo(tmp_path / "repo")
+    pull(cache, remote.server.url, ["main"])
+    lost = file_checksum(cache, "main", "usr/bin/tool.sh")
+    share_out = LocalCaches.share_out
+
+    def lose(caches: LocalCaches, checksums: Sequence[Checksum]) -> list[tuple[LocalPath, list[Checksum]]]:
+        shared = list(share_out(caches, checksums))
+        object_file(cache, lost).unlink()
+        return shared
+
+    monkeypatch.setattr(LocalCaches, "share_out", lose)
+    result = pull(repo, remote.server.url, ["main"], options=PullOptions(local_caches=(cache,)))
+    assert content_of(repo, "main") == content_of(remote.repo, "main")
+    assert result.statistics.content_fetched == 1
+
+
+def test_a_mirror_publishes_the_summary_it_mirrored(tmp_path: Path, remote: Remote) -> None:
+    mirror = make_repo(tmp_path / "mirror", RepoMode.ARCHIVE)
+    old = (remote.repo.path / "summary").read_bytes()
+
+    def publish_more(event: Event) -> None:
+        if isinstance(event, Finished) and len(remote.commits) == 3:
+            remote.add(3)
+
+    pull(mirror, remote.server.url, options=PullOptions(mirror=True), report=publish_more)
+    assert len(remote.commits) == 4
+    assert (mirror.path / "summary").read_bytes() == old
+    assert len(remote.asked("/summary")) == len(remote.asked("/summary.sig")) == 1

@@ -8,7 +8,7 @@ import pytest
 
 from ostler.store import forked
 from ostler.store.errors import ChecksumMismatchError
-from ostler.store.forked import WorkerError, map_forked
+from ostler.store.forked import WorkerError, map_forked, may_fork
 
 pytestmark = pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="one processor")
 
@@ -121,3 +121,11 @@ def test_threads_are_used_beside_other_threads() -> None:
 
 def test_one_worker_is_this_process() -> None:
     assert set(map_forked(range(10), lambda _: os.getpid(), workers=1)) == {os.getpid()}
+
+
+def test_without_proc_nothing_is_forked(monkeypatch: pytest.MonkeyPatch) -> None:
+    def listdir(path: str) -> list[str]:
+        raise FileNotFoundError(path)
+
+    monkeypatch.setattr(os, "listdir", listdir)
+    assert not may_fork()

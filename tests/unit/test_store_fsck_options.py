@@ -1,5 +1,7 @@
 """Checking as libostree does: bindings, marks, tombstones, and only what whole commits need."""
 
+import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,7 @@ from ostler.formats.objects import Checksum, ObjectType
 from ostler.store.content import RepoMode
 from ostler.store.fsck import FsckOptions, examine
 from ostler.store.needs import Reason
+from ostler.store.refstore import write_ref
 from ostler.store.repo import Repo
 
 
@@ -112,6 +115,39 @@ def test_objects_of_the_parent_repository_count(tmp_path: Path, repo: Repo) -> N
 
 
 def test_a_ref_without_commit_names_the_ref(repo: Repo) -> None:
-    repo.set_ref("lost", Checksum("0" * 64))
+    write_ref(repo.path, "lost", Checksum("0" * 64), None, durable=False)
     (problem,) = examine(repo).problems
     assert (problem.ref, problem.reason) == ("lost", Reason.MISSING)
+
+
+def _failing(code: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every dirmeta fails to open."""
+
+    def fail(path: str, checksum: Checksum, kind: ObjectType) -> None:
+        if kind is ObjectType.DIRMETA:
+            raise OSError(code, os.strerror(code), path)
+
+    monkeypatch.setattr("ostler.store.verify._metadata", fail)
+
+
+@pytest.mark.parametrize("code", [errno.EACCES, errno.EPERM, errno.ESTALE])
+def test_what_cannot_be_read_is_told_and_never_removed(repo: Repo, monkeypatch: pytest.MonkeyPatch, code: int) -> None:
+    before = object_names(repo)
+    _failing(code, monkeypatch)
+    result = examine(repo, FsckOptions(delete=True, workers=1))
+    assert result.problems
+    assert all(problem.unreadable and "--delete" not in problem.hint for problem in result.problems)
+    assert object_names(repo) == before
+    assert result.marked == []
+
+
+def test_a_disk_that_fails_counts_as_damage(repo: Repo, monkeypatch: pytest.MonkeyPatch) -> None:
+    _failing(errno.EIO, monkeypatch)
+    examine(repo, FsckOptions(delete=True, workers=1))
+    assert not [name for name in object_names(repo) if name[1] is ObjectType.DIRMETA]
+
+
+def test_running_out_of_files_or_memory_is_no_finding(repo: Repo, monkeypatch: pytest.MonkeyPatch) -> None:
+    _failing(errno.EMFILE, monkeypatch)
+    with pytest.raises(OSError, match="open files"):
+        examine(repo, FsckOptions(delete=True, workers=1))

@@ -1,8 +1,10 @@
+import errno
+import os
 from pathlib import Path
 
 import pytest
 
-from ostler.errors import NotFoundError
+from ostler.errors import BusyError, NotFoundError
 from ostler.formats.objects import Checksum, Commit, DirMeta, DirTree
 from ostler.store.errors import StoreError
 from ostler.store.repo import CommitState, Repo, RepoMode
@@ -124,3 +126,30 @@ def test_fsync_can_be_switched_off_for_one_object(repo: Repo) -> None:
     other.fsync = False
     assert not other.fsync
     assert Repo.open(other.path).fsync
+
+
+def test_a_folder_of_refs_that_cannot_be_read_is_no_empty_one(repo: Repo, monkeypatch: pytest.MonkeyPatch) -> None:
+    repo.set_ref("os/main", commit(repo))
+    scandir = os.scandir
+
+    def refuse(path: str) -> object:
+        if os.fspath(path).endswith("/heads/os"):
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(StoreError, match="heads/os cannot be read: Permission denied"):
+        repo.refs()
+
+
+def test_a_ref_cannot_be_set_to_a_commit_that_is_not_there(repo: Repo) -> None:
+    with pytest.raises(NotFoundError, match="No such metadata object"):
+        repo.set_ref("main", Checksum("0" * 64))
+    assert repo.refs() == {}
+
+
+def test_a_ref_is_not_set_while_objects_are_removed(repo: Repo) -> None:
+    checksum = commit(repo)
+    repo.write_config(repo.config.with_value("core", "lock-timeout-secs", "0"))
+    with repo.lock(exclusive=True), pytest.raises(BusyError):
+        repo.set_ref("main", checksum)

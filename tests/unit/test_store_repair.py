@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from sample_trees import add_commit, content_of, file_checksum, make_repo, object_file, sample_files
 
-from ostler.errors import CorruptError
+from ostler.errors import CorruptError, OstlerError
 from ostler.formats.objects import ObjectType
 from ostler.publish.folder import publish_folder
 from ostler.publish.server import FolderServer
@@ -83,3 +83,28 @@ def test_damage_in_the_source_is_not_taken_over(copies: tuple[Repo, Repo]) -> No
     with pytest.raises(CorruptError, match="Corrupted"):
         repair(repo, source.path)
     assert len(fsck(repo)) == 1
+
+
+def test_nothing_is_removed_if_the_source_cannot_be_opened(copies: tuple[Repo, Repo], tmp_path: Path) -> None:
+    _, repo = copies
+    damaged = object_file(repo, file_checksum(repo, "web/stable", "empty"))
+    spoil(repo)
+    for source in (tmp_path / "nothing is here", "unknown", "http://127.0.0.1:1/"):
+        with pytest.raises(OstlerError):
+            repair(repo, source)
+        assert damaged.exists()
+
+
+def test_a_bare_name_may_be_a_folder(copies: tuple[Repo, Repo], monkeypatch: pytest.MonkeyPatch) -> None:
+    source, repo = copies
+    spoil(repo)
+    monkeypatch.chdir(source.path.parent)
+    assert list(repair(repo, source.path.name).after.problems) == []
+
+
+def test_what_is_missing_is_not_told_to_be_removed(copies: tuple[Repo, Repo]) -> None:
+    _, repo = copies
+    object_file(repo, file_checksum(repo, "web/stable", "usr/bin/tool.sh")).unlink()
+    (problem,) = fsck(repo)
+    assert "remove" not in problem.hint
+    assert "--repair-from" in problem.hint

@@ -11,7 +11,11 @@ from ostler.errors import ExitCode
 from ostler.formats.objects import Checksum, ObjectType
 from ostler.store.content import RepoMode
 from ostler.store.repo import Repo
-from ostler.workflow.record import BuildRecord
+from ostler.store.signing.ed25519 import SecretKey
+from ostler.store.signing.keyfolder import KeyFolderError
+from ostler.sysroot.install import UPDATE_KEYS
+from ostler.workflow.record import BuildRecord, read_record
+from ostler.workflow.signing import check_believed
 
 
 @pytest.fixture
@@ -93,3 +97,20 @@ def test_keys_of_the_folder_sign_commit_and_summary(folder: Path, capsys: pytest
     capsys.readouterr()
     assert main(["publish", "-q"]) != ExitCode.OK
     assert "ostler build" in capsys.readouterr().err
+
+
+def test_a_version_that_running_machines_would_refuse_is_refused(folder: Path) -> None:
+    repo = Repo.open(folder.parent / "cache" / "repo")
+    old, new = SecretKey.generate(), SecretKey.generate()
+    with_old, with_both = (
+        add_commit(repo, None, {UPDATE_KEYS: "".join(f"{key.public}\n" for key in keys).encode()})
+        for keys in ((old,), (old, new))
+    )
+    with pytest.raises(KeyFolderError, match="would refuse this one") as caught:
+        check_believed(with_old, [repo], [new])
+    assert "--new-keys" in (caught.value.hint or "")
+    check_believed(with_old, [repo], [old, new])
+    check_believed(with_both, [repo], [new])
+    check_believed(None, [repo], [new])
+    check_believed(Checksum("a" * 64), [repo], [new])
+    check_believed(Checksum(str(read_record(folder / "build/build.json").commit)), [repo], [new])

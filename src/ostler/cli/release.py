@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from ostler.cli.console import Console, human_bytes, table
 from ostler.cli.folder import add_folder_argument
 from ostler.cli.paths import cache_directory
-from ostler.errors import ExitCode
+from ostler.errors import ExitCode, OstlerError
 
 if TYPE_CHECKING:
     from ostler.publish.ssh import SshOptions
@@ -57,6 +57,11 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]", co
         metavar="N",
         help="with --prune: how many versions of each ref stay, the new one included (default: %(default)s)",
     )
+    parser.add_argument(
+        "--new-keys",
+        action="store_true",
+        help="publish even if machines that run the version published last believe none of the keys that sign this one",
+    )
     parser.add_argument("--dry-run", action="store_true", help="say what would be written, and write nothing")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     parser.set_defaults(handler=publish)
@@ -86,7 +91,12 @@ def _ssh_options() -> "SshOptions":
     """`OSTLER_SSH_OPTIONS` has more arguments for `ssh`; the agent's socket is all else that it is given."""
     from ostler.publish.ssh import SshOptions
 
-    arguments = tuple(shlex.split(os.environ.get("OSTLER_SSH_OPTIONS", "")))
+    try:
+        arguments = tuple(shlex.split(os.environ.get("OSTLER_SSH_OPTIONS", "")))
+    except ValueError as error:
+        raise OstlerError(
+            f"OSTLER_SSH_OPTIONS cannot be read: {error}", hint="quote it as arguments are quoted in a shell"
+        ) from error
     agent = os.environ.get("SSH_AUTH_SOCK")
     return SshOptions(arguments, {"SSH_AUTH_SOCK": agent} if agent else {})
 
@@ -103,6 +113,7 @@ def publish(options: argparse.Namespace, console: Console) -> int:
         to=options.to,
         access=Access(_ssh_options(), s3_options),
         options=PublishOptions(options.delta_from, options.prune, options.keep, options.dry_run),
+        new_keys=options.new_keys,
         report=console.report,
     )
     if options.json:

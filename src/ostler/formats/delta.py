@@ -13,7 +13,7 @@ import binascii
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from ostler.formats import gvariant
 from ostler.formats.gvariant import FormatError, Variant
@@ -25,7 +25,9 @@ from ostler.formats.objects import (
     parse_checksum,
 )
 
-SUPERBLOCK_TYPE = f"(a{{sv}}tayay{COMMIT_TYPE}aya(uayttay)a(yaytt))"
+PART_TYPE = "(uayttay)"
+FALLBACK_TYPE = "(yaytt)"
+SUPERBLOCK_TYPE = f"({METADATA_TYPE}tayay{COMMIT_TYPE}aya{PART_TYPE}a{FALLBACK_TYPE})"
 SIGNED_TYPE = "(taya{sv})"
 SIGNED_MAGIC = b"OSTSGNDT"
 PART_VERSION = 0
@@ -33,6 +35,11 @@ DELTAS_KEY = "ostree.static-deltas"
 """The key of summaries and delta indexes for the digests of superblocks by the names of their deltas."""
 ENDIANNESS_KEY = "ostree.endianness"
 INLINE_PART_TYPE = "(yay)"
+
+MAX_LISTED = 1 << 17
+"""A superblock may list so many parts and fallbacks, and have so many metadata."""
+MAX_VALUE = 16 * 1024 * 1024
+"""The commit in a superblock, and each of its metadata but parts, take at most so many bytes."""
 
 NAME_SIZE = 33
 """Bytes that an object takes in the list of a part: its type and its checksum."""
@@ -229,8 +236,20 @@ class Superblock:
 
     @staticmethod
     def decode(data: bytes) -> "Superblock":
-        """Parse a superblock that is not signed; raises `FormatError`. The commit is not checked."""
-        metadata, time, from_, to, commit, before, parts, fallbacks = gvariant.decode(SUPERBLOCK_TYPE, data)
+        """Parse a superblock that is not signed; raises `FormatError`. The commit is not checked.
+
+        The metadata are decoded when they are asked for, which may raise that too.
+        """
+        raw_metadata, raw_time, from_, to, commit, before, raw_parts, raw_fallbacks = gvariant.split(
+            SUPERBLOCK_TYPE, data
+        )
+        if len(commit) > MAX_VALUE:
+            raise FormatError(f"a delta's commit has more than {MAX_VALUE} bytes")
+        gvariant.decode(COMMIT_TYPE, commit)
+        metadata: Mapping[str, Variant] = _Metadata(raw_metadata)
+        time = gvariant.decode("t", raw_time)
+        parts = _listed(PART_TYPE, raw_parts)
+        fallbacks = _listed(FALLBACK_TYPE, raw_fallbacks)
         if len(before) % 64:
             raise FormatError("a delta's list of deltas to apply before has a wrong length")
         for _, _, _, _, names in parts:
@@ -240,7 +259,7 @@ class Superblock:
         swapped = endianness is Endianness.BIG
         return Superblock(
             to=_checksum(to),
-            commit=gvariant.encode(COMMIT_TYPE, commit),
+            commit=commit,
             from_=_checksum(from_) if from_ else None,
             timestamp=_swap(time, 8),
             parts=tuple(
@@ -262,6 +281,43 @@ class Superblock:
             endianness=endianness,
             guessed=guessed,
         )
+
+
+def _listed(type_string: str, data: bytes) -> list[Any]:
+    """The elements of an array of that type, of which there may be `MAX_LISTED`."""
+    return [gvariant.decode(type_string, raw) for raw in gvariant.split(f"a{type_string}", data, most=MAX_LISTED)]
+
+
+class _Metadata(Mapping[str, Variant]):
+    """Metadata as they were read: Python's form of what a server sends could be many times larger."""
+
+    def __init__(self, data: bytes) -> None:
+        self._elements: dict[str, bytes] = {}
+        for element in gvariant.split(METADATA_TYPE, data, most=MAX_LISTED):
+            end = element.find(b"\0")
+            try:
+                key = element[: max(end, 0)].decode()
+            except UnicodeDecodeError as error:
+                raise FormatError("a key of a delta's metadata is not UTF-8") from error
+            if end < 0 or key in self._elements:
+                raise FormatError("a key of a delta's metadata is not ended, or there twice")
+            self._elements[key] = element
+
+    def __len__(self) -> int:
+        return len(self._elements)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._elements)
+
+    def __getitem__(self, key: str) -> Variant:
+        name, raw = gvariant.split("{sv}", self._elements[key])
+        if name != key.encode() + b"\0":
+            raise FormatError("a key of a delta's metadata is not ended")
+        if len(raw) > MAX_VALUE and not raw.endswith(b"\0" + INLINE_PART_TYPE.encode()):
+            raise FormatError(f"the metadata {key[:80]!r} of a delta take more than {MAX_VALUE} bytes")
+        value = gvariant.decode("v", raw)
+        assert isinstance(value, Variant)
+        return value
 
 
 def _endianness(

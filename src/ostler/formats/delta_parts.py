@@ -6,10 +6,11 @@ the blob and from file objects that are there already.
 """
 
 import lzma
-from collections.abc import Iterator
+import struct
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar, overload
 
 from ostler.formats import gvariant
 from ostler.formats.gvariant import FormatError
@@ -17,6 +18,12 @@ from ostler.formats.objects import ObjectType, Xattrs, decode_xattrs, encode_xat
 
 _MODES_TYPE = "a(uuu)"
 _XATTRS_TYPE = "aa(ayay)"
+_ENTRY_TYPE = "a(ayay)"
+_MODE = struct.Struct(">III")
+
+MAX_XATTRS = 16 * 1024 * 1024
+"""The extended attributes of one file take at most so many bytes, as in its header."""
+_COPIED = 16 * 1024 * 1024
 
 Buffer: TypeAlias = bytes | memoryview
 ModeEntry: TypeAlias = tuple[int, int, int]
@@ -27,10 +34,10 @@ ModeEntry: TypeAlias = tuple[int, int, int]
 class Part:
     """A part, uncompressed: tables that operations refer to by position, the blob and the operations."""
 
-    modes: tuple[ModeEntry, ...]
-    xattrs: tuple[Xattrs, ...]
+    modes: Sequence[ModeEntry]
+    xattrs: Sequence[Xattrs]
     blob: Buffer
-    operations: bytes
+    operations: Buffer
 
     def encode(self) -> Iterator[bytes]:
         """The part's bytes, in pieces, before compression."""
@@ -44,21 +51,91 @@ class Part:
         width = _offset_width(ends[0] + len(self.operations))
         yield modes + xattrs
         yield from blob
-        yield self.operations + b"".join([end.to_bytes(width, "little") for end in ends])
+        yield bytes(self.operations) + b"".join([end.to_bytes(width, "little") for end in ends])
 
     @staticmethod
     def decode(data: Buffer) -> "Part":
-        """Parse an uncompressed part, whose blob is then a view of `data`; raises `FormatError`."""
+        """Parse an uncompressed part, whose blob is then a view of `data`; raises `FormatError`.
+
+        The tables are views too, whose entries are decoded (and may raise that) when they are asked for.
+        """
         view = memoryview(data)
         body, ends = _part_offsets(view)
-        modes = gvariant.decode(_MODES_TYPE, bytes(view[: ends[2]]))
-        xattrs = gvariant.decode(_XATTRS_TYPE, bytes(view[ends[2] : ends[1]]))
+        operations = view[ends[0] : body]
         return Part(
-            tuple((swap32(uid), swap32(gid), swap32(mode)) for uid, gid, mode in modes),
-            tuple(decode_xattrs(entry) for entry in xattrs),
+            _modes(view[: ends[2]]),
+            _xattrs(view[ends[2] : ends[1]]),
             view[ends[1] : ends[0]],
-            bytes(view[ends[0] : body]),
+            bytes(operations) if len(operations) <= _COPIED else operations,
         )
+
+
+Entry = TypeVar("Entry")
+
+
+class _Table(Sequence[Entry]):
+    """A table of `count` entries, each decoded when it is asked for: hostile ones would fill the memory."""
+
+    def __init__(self, count: int, entry: Callable[[int], Entry]) -> None:
+        self._count = count
+        self._entry = entry
+        self._last: tuple[int, Entry] | None = None
+
+    def __len__(self) -> int:
+        return self._count
+
+    @overload
+    def __getitem__(self, index: int) -> Entry: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Entry]: ...
+    def __getitem__(self, index: int | slice) -> Entry | Sequence[Entry]:
+        if isinstance(index, slice):
+            return [self[at] for at in range(*index.indices(self._count))]
+        if not 0 <= index < self._count:
+            raise IndexError(index)
+        if self._last is None or self._last[0] != index:  # neighbours often share an entry
+            self._last = index, self._entry(index)
+        return self._last[1]
+
+
+def _modes(table: memoryview) -> Sequence[ModeEntry]:
+    if len(table) % _MODE.size:
+        raise FormatError("a delta part's table of modes ends within an entry")
+
+    def entry(index: int) -> ModeEntry:
+        uid, gid, mode = _MODE.unpack_from(table, index * _MODE.size)
+        return uid, gid, mode
+
+    return _Table(len(table) // _MODE.size, entry)
+
+
+def _xattrs(table: memoryview) -> Sequence[Xattrs]:
+    size = len(table)
+    if not size:
+        return ()
+    width = _width_within(size)
+    offsets = int.from_bytes(table[size - width :], "little")
+    if offsets >= size or (size - offsets) % width:
+        raise FormatError("the offsets of a delta part's extended attributes do not add up")
+
+    def end(index: int) -> int:
+        at = offsets + index * width
+        return int.from_bytes(table[at : at + width], "little")
+
+    def entry(index: int) -> Xattrs:
+        first, last = end(index - 1) if index else 0, end(index)
+        if not first <= last <= offsets:
+            raise FormatError("the offsets of a delta part's extended attributes are out of order")
+        if last - first > MAX_XATTRS:
+            raise FormatError(f"a file in a delta part has more than {MAX_XATTRS} bytes of extended attributes")
+        return decode_xattrs(gvariant.decode(_ENTRY_TYPE, bytes(table[first:last])))
+
+    return _Table((size - offsets) // width, entry)
+
+
+def _width_within(size: int) -> int:
+    """Bytes of each offset in a container of `size` bytes, the offsets included."""
+    return 1 if size <= 0xFF else 2 if size <= 0xFFFF else 4 if size <= 0xFFFF_FFFF else 8
 
 
 def _offset_width(body: int) -> int:
@@ -72,7 +149,7 @@ def _offset_width(body: int) -> int:
 def _part_offsets(view: memoryview) -> tuple[int, tuple[int, int, int]]:
     """(where the offsets begin; where blob, attributes and modes end)."""
     size = len(view)
-    width = 1 if size <= 0xFF else 2 if size <= 0xFFFF else 4 if size <= 0xFFFF_FFFF else 8
+    width = _width_within(size)
     body = size - 3 * width
     if body < 0 or _offset_width(body) != width:
         raise FormatError("the offsets of a delta part do not add up")
@@ -149,7 +226,7 @@ Operation: TypeAlias = tuple[Any, ...]
 xattrs, size); WRITE (length, offset); SET_SOURCE (offset of a checksum); PATCH (offset, length)."""
 
 
-def read_operations(code: bytes, kinds: Iterator[ObjectType]) -> Iterator[Operation]:
+def read_operations(code: Buffer, kinds: Iterator[ObjectType]) -> Iterator[Operation]:
     """The operations of a part; `kinds` are the types of its objects in order. Raises `FormatError`."""
     at, end = 0, len(code)
     while at < end:
@@ -193,7 +270,7 @@ def encode_varint(number: int) -> bytes:
     return bytes(encoded)
 
 
-def read_varint(data: bytes, at: int) -> tuple[int, int]:
+def read_varint(data: Buffer, at: int) -> tuple[int, int]:
     """(the number at `at`, where it ends); raises `FormatError` at the end of the data and for 2⁶³ and more."""
     number = shift = 0
     try:

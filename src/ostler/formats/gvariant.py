@@ -63,6 +63,18 @@ def decode(type_string: str, data: bytes) -> Any:
     return parse_type(type_string).decode(bytes(data), 0)
 
 
+def split(type_string: str, data: bytes, *, most: int | None = None) -> list[bytes]:
+    """The members of a structure, or the elements of an array, each as bytes that are not looked at.
+
+    For values whose Python form would be far larger. Raises `GVariantError` unless they are framed as in normal form,
+    and for an array of more than `most` elements.
+    """
+    whole = parse_type(type_string)
+    if not isinstance(whole, _Tuple | _Array):
+        raise GVariantError(f"a value of the GVariant type {type_string} has no parts")
+    return list(whole.framing(most).decode(bytes(data), 0))
+
+
 class Type(ABC):
     """A type as codec. `alignment` in bytes; `size` in bytes if every value has the same, else None."""
 
@@ -155,6 +167,20 @@ class _AnyType(Type):
         return Variant(type_string, parse_type(type_string).decode(data[:split], depth + _VARIANT_LEVELS))
 
 
+class _Raw(Type):
+    """Stands for another type, whose values stay bytes."""
+
+    def __init__(self, stands_for: Type) -> None:
+        self.alignment = stands_for.alignment
+        self.size = stands_for.size
+
+    def encode(self, value: Any) -> bytes:
+        return bytes(value)
+
+    def decode(self, data: bytes, depth: int) -> bytes:
+        return data
+
+
 class _Bytes(Type):
     def encode(self, value: Any) -> bytes:
         if not isinstance(value, (bytes, bytearray, memoryview)):
@@ -190,7 +216,14 @@ class _Array(Type):
     def __init__(self, element: Type, *, dictionary: bool) -> None:
         self._element = element
         self._dictionary = dictionary
+        self._most: int | None = None
         self.alignment = element.alignment
+
+    def framing(self, most: int | None) -> Type:
+        """The same with `most` elements, which stay bytes."""
+        framing = _Array(_Raw(self._element), dictionary=False)
+        framing._most = most
+        return framing
 
     def encode(self, value: Any) -> bytes:
         items: Sequence[Any]
@@ -228,6 +261,7 @@ class _Array(Type):
     def _decode_fixed(self, data: bytes, size: int, depth: int) -> list[Any]:
         if len(data) % size:
             raise GVariantError(f"an array of {size}-byte elements has {len(data)} bytes")
+        self._check_count(len(data) // size)
         return [self._element.decode(data[at : at + size], depth) for at in range(0, len(data), size)]
 
     def _decode_variable(self, data: bytes, depth: int) -> list[Any]:
@@ -240,6 +274,7 @@ class _Array(Type):
         count = (len(data) - table) // width
         if _container_width(table, count) != width:
             raise GVariantError("the offsets of an array are wider than they need be")
+        self._check_count(count)
         values = []
         position = 0
         for at in range(table, len(data), width):
@@ -251,6 +286,10 @@ class _Array(Type):
             position = end
         return values
 
+    def _check_count(self, count: int) -> None:
+        if self._most is not None and count > self._most:
+            raise GVariantError(f"an array has {count} elements instead of {self._most} at most")
+
 
 class _Tuple(Type):
     def __init__(self, members: Sequence[Type]) -> None:
@@ -258,6 +297,10 @@ class _Tuple(Type):
         self.alignment = max((member.alignment for member in members), default=1)
         self._offsets = sum(member.size is None for member in members[:-1])
         self.size = self._fixed_size()
+
+    def framing(self, most: int | None) -> Type:
+        """The same with members that stay bytes."""
+        return _Tuple([_Raw(member) for member in self._members])
 
     def _fixed_size(self) -> int | None:
         position = 0

@@ -65,6 +65,16 @@ class Conversation:
         self._listener.join(1)
         return CommandError(self._argv, self._process.returncode, list(self._said)[-20:])
 
+    def end(self) -> None:
+        """End the program, whatever it is doing."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        if self._process.poll() is None:
+            terminate(self._process)
+        with suppress(BrokenPipeError):
+            self._process.stdin.close()
+        self._process.stdout.close()
+
     def close(self) -> None:
         """Tell the program that nothing more comes, and wait a little; then end it."""
         assert self._process.stdin is not None

@@ -71,10 +71,12 @@ T = TypeVar("T")
 MAX_REDIRECTS = 5
 MAX_BACKOFF_SECONDS = 8.0
 MAX_DRAINED = 64 * 1024
+MAX_DRAIN_SECONDS = 1.0
 MAX_RESUMES = 16
 MAX_PREPARED = 1024
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
+_CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18}|\*)")
 _PLAIN_NAME = re.compile(r"[0-9A-Za-z][-._0-9A-Za-z]*")
 
 
@@ -232,6 +234,7 @@ class HttpFetcher:
         """The body of the answer; should its connection break, the rest comes on another if the server can do that."""
         validator = answer.headers.get("etag") or answer.headers.get("last-modified")
         resumable = validator is not None and not validator.startswith("W/") and "Range" not in headers
+        total = answer.left
         resumes = 0
 
         def resume(start: int, body: AnswerBody) -> Answer | None:
@@ -246,9 +249,7 @@ class HttpFetcher:
             again = self.send_request(url, asked, more, shown)
             again, rest = self._receive(again, url, asked, more, shown)
             sent.origin, sent.connection, sent.reused = again.origin, again.connection, again.reused
-            if rest.status != 206 or not rest.headers.get("content-range", "").startswith(f"bytes {start}-"):
-                return None
-            return rest
+            return rest if _is_rest(rest, start, total) else None
 
         return AnswerBody(answer, shown, limit, resume, (self.options.low_speed_bytes, self.options.low_speed_seconds))
 
@@ -405,13 +406,22 @@ class HttpFetcher:
         return self._tls
 
 
+def _is_rest(answer: Answer, start: int, total: int | None) -> bool:
+    """Whether the body is the end, from `start` on, of a document of `total` bytes (None: of unknown size)."""
+    found = _CONTENT_RANGE.fullmatch(answer.headers.get("content-range", ""))
+    if answer.status != 206 or found is None or answer.left is None:
+        return False
+    first, last, stated = found.groups()
+    end = int(last) + 1
+    whole = end if stated == "*" else int(stated)
+    return int(first) == start and end == start + answer.left and whole == end and total in (None, end)
+
+
 def _drained(answer: Answer) -> bool:
     """Read a short rest of an answer, so that its connection can be used again; False if that is not to be had."""
     if answer.will_close or answer.left is None or answer.left > MAX_DRAINED:
         return answer.ended and not answer.will_close
     try:
-        while answer.read(MAX_DRAINED):
-            pass
+        return answer.read_all(MAX_DRAIN_SECONDS) is not None
     except BROKEN:
         return False
-    return True

@@ -47,9 +47,10 @@ class Answer:
         elif "transfer-encoding" in headers:
             if headers["transfer-encoding"].strip().lower() != "chunked":
                 raise ProtocolError(f"the transfer encoding {headers['transfer-encoding'][:80]!r} is unknown")
+            if "content-length" in headers:  # which of them holds is what attacks are made of
+                raise ProtocolError("the answer has a length and comes in chunks besides")
             self._framing = "chunked"
             self.left = None
-            self.will_close = self.will_close or "content-length" in headers
         elif "content-length" in headers:
             text = headers["content-length"]
             if not (text.isascii() and text.isdigit() and len(text) < 19):
@@ -78,14 +79,21 @@ class Answer:
             self.ended = True
         return data
 
-    def read_all(self) -> bytes:
-        """The body of an answer whose length is known, at once. Raises as `read` does."""
+    def read_all(self, seconds: float) -> bytes | None:
+        """The body of an answer whose length is known, at once. Raises as `read` does.
+
+        None if it takes longer than about `seconds`; what came until then is still to be read.
+        """
         assert self.left is not None
         data = self._connection.read_some(self.left) if self.left else b""
         if len(data) < self.left:
             parts = [data]
             left = self.left - len(data)
+            deadline = time.monotonic() + seconds
             while left:
+                if time.monotonic() > deadline:
+                    self._connection.put_back(b"".join(parts))
+                    return None
                 data = self._connection.read_some(left)
                 if not data:
                     raise ProtocolError(f"the connection ended {left} bytes early", short_by=left)
@@ -200,8 +208,13 @@ class HttpConnection:
         self._buffer = buffer[size:]
         return buffer[:size]
 
+    def put_back(self, data: bytes) -> None:
+        """What was read last is to be read again."""
+        self._buffer = data + self._buffer
+
     def read_line(self, limit: int) -> bytes:
         """The next line without its end, at most `limit` bytes with it."""
+        deadline = 0.0
         while (end := self._buffer.find(b"\n")) < 0:
             if len(self._buffer) > limit:
                 raise ProtocolError("a line of the answer is too long")
@@ -209,6 +222,10 @@ class HttpConnection:
             if not data:
                 raise ProtocolError("the connection ended within the body")
             self._buffer += data
+            now = time.monotonic()
+            deadline = deadline or now + 2 * self._timeout
+            if now > deadline:
+                raise TimeoutError("timed out")
         line, self._buffer = self._buffer[:end], self._buffer[end + 1 :]
         if len(line) >= limit:
             raise ProtocolError("a line of the answer is too long")

@@ -11,6 +11,7 @@ from ostler.io.http_errors import NetworkError, PassingError
 from ostler.io.http_url import redact
 
 SMALL = 1024 * 1024
+PATIENCE_SECONDS = 1.0
 
 K = TypeVar("K")
 T = TypeVar("T")
@@ -73,8 +74,10 @@ class Lanes(Generic[K]):
         self._poll.unregister(number)
         key, url, limit, sent = self._under_way.pop(number)
         if late:
-            sent.connection.set_timeout(0.001)  # it had its time
+            _set_timeout(sent, 0.001)  # it had its time
         data = _small_body(sent, limit)
+        if late:
+            _set_timeout(sent, self._fetcher.options.timeout_seconds)
         try:
             if data is None:
                 return key, self._fetcher.get_sent(url, lambda body: consume(key, body), limit, NO_HEADERS, sent)
@@ -94,9 +97,9 @@ class Lanes(Generic[K]):
 class _WholeBody:
     """A `Body` that is here already."""
 
-    def __init__(self, answer: Answer) -> None:
+    def __init__(self, answer: Answer, data: bytes) -> None:
         self._headers = answer.headers
-        self._data = answer.read_all()
+        self._data = data
         self.received = 0
         self.will_close = answer.will_close
 
@@ -114,12 +117,20 @@ class _WholeBody:
         return data
 
 
+def _set_timeout(sent: Sent, seconds: float) -> None:
+    try:
+        sent.connection.set_timeout(seconds)
+    except OSError:  # closed from another thread, which reading finds out too
+        return
+
+
 def _small_body(sent: Sent, limit: int) -> _WholeBody | None:
-    """The body of a plain, small success; for anything else None, and what was found out is noted in `sent`."""
+    """The body of a plain, small success that is here at once; else None, and `sent` notes what was found out."""
     try:
         answer = sent.outcome = sent.connection.receive()
         if answer.status == 200 and answer.left is not None and answer.left <= min(limit, SMALL):
-            return _WholeBody(answer)
+            data = answer.read_all(PATIENCE_SECONDS)
+            return None if data is None else _WholeBody(answer, data)
     except BROKEN as error:
         sent.outcome = error
     return None

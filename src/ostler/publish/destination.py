@@ -75,6 +75,9 @@ class Destination(Protocol):
         Raises `BusyError` if somebody is at it.
         """
 
+    def renew(self) -> None:
+        """Say that one is still busy; called now and then during long work."""
+
     def turn(self) -> AbstractContextManager[None]:
         """One at a time reads and writes refs, histories and the summary, as far as the place allows."""
 

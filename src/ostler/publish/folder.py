@@ -123,6 +123,9 @@ class FolderDestination:
         with self._open().lock():
             yield
 
+    def renew(self) -> None:
+        """A lock does not run out."""
+
     @contextmanager
     def turn(self) -> Iterator[None]:
         """Held for a moment only, so others wait."""

@@ -10,12 +10,13 @@ import tempfile
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from hashlib import sha256
 from pathlib import Path
 
-from ostler.errors import BusyError, CorruptError, NotFoundError
+from ostler.errors import BusyError, CorruptError, NotFoundError, OstlerError
 from ostler.formats.delta import DELTAS_KEY, delta_name, index_path, parse_delta_folder, parse_delta_name
-from ostler.formats.gvariant import FormatError, Variant, decode, encode
+from ostler.formats.gvariant import FormatError, Variant, encode
 from ostler.formats.keyfile import Keyfile
 from ostler.formats.objects import Checksum, Commit, DirTree, ObjectType, checksum_of, parse_checksum
 from ostler.formats.summary import (
@@ -104,6 +105,10 @@ class RemoteRepository(ABC):
         They may become visible in any order.
         """
 
+    @abstractmethod
+    def give_up(self) -> None:
+        """Break off what is under way, without waiting for an answer; what follows must not take long."""
+
     def repository(self) -> Repo | None:
         """None: it is elsewhere."""
         return None
@@ -141,7 +146,7 @@ class RemoteRepository(ABC):
         mine = f"{BUSY}/{secrets.token_hex(8)}"
         self._note = (mine, removing)
         self._noted = 0.0
-        self._renew_note()
+        self.renew()
         try:
             for path, data in sorted(self.read_below(BUSY).items()):
                 until, their_removing = _parse_note(data)
@@ -151,11 +156,18 @@ class RemoteRepository(ABC):
                         hint=f"wait for that to end; if nobody does, remove {self.name}/{path}",
                     )
             yield
-        finally:
+        except KeyboardInterrupt:
             self._note = None
-            self.remove([mine])
+            self.give_up()
+            with suppress(OstlerError):  # then it counts until it runs out
+                self.remove([mine])
+            raise
+        finally:
+            if self._note is not None:
+                self._note = None
+                self.remove([mine])
 
-    def _renew_note(self) -> None:
+    def renew(self) -> None:
         """Called now and then during long work, lest the note runs out."""
         if self._note is not None and time.time() - self._noted > _RENEWED_AFTER_SECONDS:
             path, removing = self._note
@@ -173,13 +185,15 @@ class RemoteRepository(ABC):
     def _absent(self, source: Repo, changes: Sequence[RefChange]) -> list[ObjectName]:
         """The objects of the new commits that are not there.
 
-        Those of a commit that a ref points at are, so if that commit is here too, only the difference is asked for.
+        Those of a commit that a ref points at are, so if that commit is here too, only the difference is asked for. Who
+        publishes the same commit again has all of it looked for: that brings back what was lost.
         """
         wanted = reachable(source, [change.new for change in changes])
         known = [
             change.old
             for change in changes
             if change.old is not None
+            and change.old != change.new
             and source.has(change.old, ObjectType.COMMIT)
             and not source.is_partial(change.old)
         ]
@@ -201,8 +215,8 @@ class RemoteRepository(ABC):
         """Send what is missing: files, directories, then detached metadata, then commits."""
         report(Step("publish", self.name))
         absent = self._absent(source, changes)
-        sent = SendReport(report, len(absent), self._renew_note)
-        with tempfile.TemporaryDirectory(prefix="ostler-publish-") as spool:
+        sent = SendReport(report, len(absent), self.renew)
+        with tempfile.TemporaryDirectory(prefix="ostler-publish-", ignore_cleanup_errors=True) as spool:
             contents = [name for name in absent if name[1] is not ObjectType.COMMIT]
             self.send(source, contents, Path(spool), sent)
         self._replace_detached(source, changes)
@@ -234,11 +248,12 @@ class RemoteRepository(ABC):
         """The repository's own refs."""
         found = {}
         for path, data in self.read_below(HEADS).items():
-            try:
-                found[path.removeprefix(f"{HEADS}/")] = parse_checksum(data.decode("ascii", "replace").strip())
-            except FormatError as error:
-                raise FormatError(f"{self.name}: the ref file {path} is damaged: {error.message}") from error
+            found[path.removeprefix(f"{HEADS}/")] = _parse_ref(self.name, path, data)
         return found
+
+    def _all_refs(self) -> set[Checksum]:
+        """What any ref points at: the repository's own, those of remotes, and mirrored ones."""
+        return {_parse_ref(self.name, path, data) for path, data in self.read_below("refs").items()}
 
     def set_refs(self, changes: Sequence[RefChange]) -> None:
         """Point refs at their new commits."""
@@ -246,14 +261,15 @@ class RemoteRepository(ABC):
             self.replace({f"{HEADS}/{change.ref}": f"{change.new}\n".encode() for change in changes})
 
     def write_summary(self, source: Repo, deltas: DeltaChanges, timestamp: int | None) -> bytes | None:
-        """Bring the summary, and the indexes of new deltas, up to date; returns the summary if it had to change."""
-        self._index(deltas.added)
+        """Bring the summary, and the indexes of deltas, up to date; returns the summary if it had to change."""
         written = None
         for _ in range(_SUMMARY_TRIES):
             refs = self.refs()
             there = self.read(["summary", "config"])
             old = _parse_summary(there.get("summary"))
-            new = self._compose(source, refs, old, deltas, _config(there.get("config", b"")), timestamp)
+            digests = self._deltas(old, deltas)
+            self._index(digests)
+            new = self._compose(source, refs, old, digests, _config(there.get("config", b"")), timestamp)
             if old is None or not _same(old, new):
                 written = new.encode()
                 self.replace({"summary": written})
@@ -261,12 +277,29 @@ class RemoteRepository(ABC):
                 return written
         raise BusyError(f"the refs of {self.name} change all the time", hint="publish again when others have ended")
 
+    def _deltas(self, old: Summary | None, changes: DeltaChanges) -> dict[str, bytes]:
+        """Digests of the superblocks that are there, by name of the delta; those not listed yet are read."""
+        there = {}
+        for path in self.names("deltas"):
+            try:
+                _, first, second, file = path.split("/")
+                name = delta_name(*parse_delta_folder(first, second))
+            except (FormatError, ValueError):
+                continue
+            if file == "superblock" and name not in changes.removed:
+                there[name] = path
+        listed = _digests(old.metadata[DELTAS_KEY] if old and DELTAS_KEY in old.metadata else None)
+        known = {**listed, **changes.added}
+        read = self.read([path for name, path in there.items() if name not in known])
+        found = {name: known[name] for name in there if name in known}
+        return found | {name: sha256(read[path]).digest() for name, path in there.items() if path in read}
+
     def _compose(
         self,
         source: Repo,
         refs: Mapping[str, Checksum],
         old: Summary | None,
-        deltas: DeltaChanges,
+        digests: Mapping[str, bytes],
         config: Keyfile,
         timestamp: int | None,
     ) -> Summary:
@@ -276,8 +309,7 @@ class RemoteRepository(ABC):
             for ref, commit in refs.items()
         }
         metadata = {key: old.metadata[key] for key in old.metadata} if old else {}
-        digests = {**_digests(metadata.pop(DELTAS_KEY, None)), **deltas.added}
-        digests = {name: digest for name, digest in digests.items() if name not in deltas.removed}
+        metadata.pop(DELTAS_KEY, None)
         if digests:
             metadata[DELTAS_KEY] = Variant("a{sv}", {n: Variant("ay", d) for n, d in sorted(digests.items())})
         metadata |= {
@@ -301,26 +333,24 @@ class RemoteRepository(ABC):
         return SummaryEntry(checksum, len(data), metadata)
 
     def _index(self, deltas: Mapping[str, bytes]) -> None:
-        """Add deltas to the indexes of those to the same commits."""
-        by_target: dict[Checksum, dict[str, bytes]] = {}
-        for name, digest in deltas.items():
-            by_target.setdefault(parse_delta_name(name)[1], {})[name] = digest
-        there = self.read([index_path(to) for to in by_target])
-        files = {}
-        for to, added in by_target.items():
-            path = index_path(to)
-            known = _digests_in_index(there[path]) if path in there else {}
-            merged = {name: Variant("ay", digest) for name, digest in sorted({**known, **added}.items())}
-            files[path] = encode("a{sv}", {DELTAS_KEY: Variant("a{sv}", merged)})
-        if files:
-            self.replace(files)
+        """Bring the indexes of the deltas to each commit up to date."""
+        by_target: dict[Checksum, dict[str, Variant]] = {}
+        for name, digest in sorted(deltas.items()):
+            by_target.setdefault(parse_delta_name(name)[1], {})[name] = Variant("ay", digest)
+        files = {
+            index_path(to): encode("a{sv}", {DELTAS_KEY: Variant("a{sv}", listed)}) for to, listed in by_target.items()
+        }
+        there = self.read(files)
+        changed = {path: data for path, data in files.items() if there.get(path) != data}
+        if changed:
+            self.replace(changed)
 
     # --- removing
 
     def prune(self, source: Repo, keep: Iterable[Checksum], report: Reporter, *, unlist: Unlist | None) -> PruneResult:
         """Remove what neither refs nor the commits in `keep` need; how large that is nobody says, so it counts as 0."""
         report(Step("prune", self.name))
-        needed = self._needed(source, {*self.refs().values(), *keep})
+        needed = self._needed(source, {*self._all_refs(), *keep})
         doomed: dict[ObjectType, list[str]] = {}
         kept = 0
         for path in self.names("objects"):
@@ -357,7 +387,7 @@ class RemoteRepository(ABC):
             needed.add(commit.root_meta, ObjectType.DIRMETA)
             trees.append(commit.root_tree)
         while trees:
-            self._renew_note()
+            self.renew()
             batch: list[ObjectName] = []
             while trees and len(batch) < _TREES_AT_A_TIME:
                 name = (trees.pop(), ObjectType.DIRTREE)
@@ -394,6 +424,7 @@ class RemoteRepository(ABC):
         """Remove static deltas to commits that are gone, after what lists them."""
         doomed: dict[tuple[Checksum | None, Checksum], list[str]] = {}
         for path in self.names("deltas"):
+            self.renew()
             parts = path.split("/")
             try:
                 delta = parse_delta_folder(parts[1], parts[2])
@@ -462,6 +493,13 @@ def _parse_summary(data: bytes | None) -> Summary | None:
         return None
 
 
+def _parse_ref(where: str, path: str, data: bytes) -> Checksum:
+    try:
+        return parse_checksum(data.decode("ascii", "replace").strip())
+    except FormatError as error:
+        raise FormatError(f"{where}: the ref file {path} is damaged: {error.message}") from error
+
+
 def _parse_note(data: bytes) -> tuple[float, bool]:
     """(until when it counts, in seconds since 1970; whether objects are removed); a note nobody can read is none."""
     try:
@@ -475,13 +513,6 @@ def _digests(deltas: Variant | None) -> dict[str, bytes]:
     if deltas is None or deltas.type != "a{sv}":
         return {}
     return {name: digest.value for name, digest in deltas.value.items() if digest.type == "ay"}
-
-
-def _digests_in_index(data: bytes) -> dict[str, bytes]:
-    try:
-        return _digests(decode("a{sv}", data).get(DELTAS_KEY))
-    except FormatError:
-        return {}
 
 
 def _same(old: Summary, new: Summary) -> bool:

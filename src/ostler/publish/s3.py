@@ -37,7 +37,10 @@ class S3Destination(RemoteRepository):
 
     def __init__(self, url: str, options: S3Options) -> None:
         super().__init__()
-        parts = urlsplit(url)
+        try:
+            parts = urlsplit(url)
+        except ValueError as error:
+            raise PublishError(f"{url} is no address: {error}", hint="write s3://BUCKET/PREFIX") from error
         if parts.scheme != "s3" or not parts.hostname:
             raise PublishError(f"{url} is no place in a bucket", hint="write s3://BUCKET/PREFIX")
         prefix = unquote(parts.path).strip("/")
@@ -53,8 +56,14 @@ class S3Destination(RemoteRepository):
 
     def close(self) -> None:
         """End the connections."""
-        self._pool.shutdown(cancel_futures=True)
         self._client.close()
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def give_up(self) -> None:
+        """Break off all requests; later ones get one short attempt."""
+        self._client.give_up()
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        self._pool = ThreadPoolExecutor(CONNECTIONS, thread_name_prefix="s3")
 
     def _each(self, jobs: Iterable[Job], work: Callable[[Job], Result]) -> Iterator[Result]:
         """The results of `work` over several connections, in order; few jobs are begun ahead of what is taken."""
@@ -102,7 +111,8 @@ class S3Destination(RemoteRepository):
     def add_files(self, files: Mapping[str, Path], report: Reporter) -> int:
         """Write files that nobody refers to yet, in this order."""
         for path, source in files.items():
-            self._client.put(self._prefix + path, source, LASTING)
+            self.renew()
+            self._client.put(self._prefix + path, source, CHANGING)  # a delta may be removed, and made again otherwise
         return sum(source.stat().st_size for source in files.values())
 
     def replace(self, files: Mapping[str, bytes]) -> None:
@@ -113,7 +123,7 @@ class S3Destination(RemoteRepository):
     def remove(self, paths: Iterable[str]) -> None:
         """Remove objects."""
         for _ in self._each(paths, lambda path: self._client.delete(self._prefix + path)):
-            pass
+            self.renew()
 
     def send(self, source: Repo, names: Sequence[ObjectName], spool: Path, report: SendReport) -> None:
         """Compress and put objects over several connections."""

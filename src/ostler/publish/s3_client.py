@@ -9,8 +9,8 @@ import io
 import random
 import socket
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,6 +24,8 @@ from ostler.publish.sigv4 import Credentials, canonical_path, canonical_query, s
 ATTEMPTS = 5
 BACKOFF_SECONDS = 0.5
 TIMEOUT_SECONDS = 60.0
+CONNECT_SECONDS = 15.0
+HURRIED_SECONDS = 3.0
 PASSING = frozenset({408, 429, 500, 502, 503, 504})
 LARGEST_ANSWER = 256 * 1024 * 1024
 _LARGEST_LISTING = 16 * 1024 * 1024
@@ -69,25 +71,43 @@ class S3Client:
                 url = f"https://s3.{options.region}.amazonaws.com/{bucket}"
         else:
             url = f"{options.endpoint.rstrip('/')}/{bucket}"
-        parts = urlsplit(url)
+        try:
+            parts = urlsplit(url)
+            port = parts.port
+        except ValueError as error:
+            raise NetworkError(
+                f"{options.endpoint!r} is no address of an S3 server: {error}",
+                hint="write https://HOST:PORT, in [publish] endpoint or AWS_ENDPOINT_URL",
+            ) from error
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise NetworkError(f"{options.endpoint!r} is no http:// or https:// address of an S3 server")
         self._bucket = bucket
         self._secure = parts.scheme == "https"
         self._host = parts.hostname
-        self._port = parts.port
+        self._port = port
         self._netloc = parts.netloc
         self._base = parts.path
         self._local = threading.local()
         self._opened: list[http.client.HTTPConnection] = []
         self._lock = threading.Lock()
+        self._hurried = threading.Event()
 
     def close(self) -> None:
-        """End all connections."""
+        """End all connections, and with them requests that are still waited for."""
+        self.give_up()
         with self._lock:
             for connection in self._opened:
                 connection.close()
             self._opened.clear()
+
+    def give_up(self) -> None:
+        """Break off all requests; each later one gets a single, short attempt."""
+        self._hurried.set()
+        with self._lock:
+            for connection in self._opened:
+                if connection.sock is not None:
+                    with suppress(OSError):
+                        connection.sock.shutdown(socket.SHUT_RDWR)  # closing would not wake who waits for an answer
 
     def get(self, key: str) -> bytes | None:
         """The content of an object, or None if there is none."""
@@ -147,9 +167,8 @@ class S3Client:
                 failure = self._broken(key, error)
                 if isinstance(error, socket.gaierror | ConnectionRefusedError) and attempt > 1:
                     raise failure from error
-            if attempt == ATTEMPTS:
+            if attempt == ATTEMPTS or self._hurried.wait(wait * random.uniform(0.75, 1.25)):
                 raise failure
-            time.sleep(wait * random.uniform(0.75, 1.25))
             wait *= 2
         raise AssertionError("at least one attempt is made")
 
@@ -194,17 +213,18 @@ class S3Client:
     def _connection(self) -> http.client.HTTPConnection:
         connection: http.client.HTTPConnection | None = getattr(self._local, "connection", None)
         if connection is None:
+            patience = HURRIED_SECONDS if self._hurried.is_set() else TIMEOUT_SECONDS
+            first = min(patience, CONNECT_SECONDS)
             if self._secure:
                 import ssl
 
                 ca_file = str(self._options.ca_file) if self._options.ca_file else None
                 context = ssl.create_default_context(cafile=ca_file)
-                connection = http.client.HTTPSConnection(
-                    self._host, self._port, timeout=TIMEOUT_SECONDS, context=context
-                )
+                connection = http.client.HTTPSConnection(self._host, self._port, timeout=first, context=context)
             else:
-                connection = http.client.HTTPConnection(self._host, self._port, timeout=TIMEOUT_SECONDS)
+                connection = http.client.HTTPConnection(self._host, self._port, timeout=first)
             connection.connect()
+            connection.sock.settimeout(patience)
             connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self._local.connection = connection
             with self._lock:
@@ -301,7 +321,15 @@ def _parse_listing(body: bytes, where: str) -> tuple[list[str], str | None]:
         raise NetworkError(f"{where}: the server's listing cannot be read", hint="is this an S3-compatible server?")
     keys = [text for name, text in found("Contents") if name == "Key"]
     texts = dict(found(""))
-    return keys, texts.get("NextContinuationToken") if texts.get("IsTruncated") == "true" else None
+    if texts.get("IsTruncated", "").strip().lower() != "true":
+        return keys, None
+    token = texts.get("NextContinuationToken")
+    if not token:  # the rest would be taken for missing
+        raise NetworkError(
+            f"{where}: the server lists a part of what it has, and gives no way to ask for the rest",
+            hint="is this an S3-compatible server, with ListObjectsV2?",
+        )
+    return keys, token
 
 
 def _parse(body: bytes) -> Callable[[str], Iterator[tuple[str, str]]] | None:

@@ -4,16 +4,17 @@ At no moment does a client see a ref, or a summary, that leads to something whic
 begins again, and goes on where it ended.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
 
+from ostler.errors import BusyError
 from ostler.formats.delta import delta_folder, delta_name, superblock_path
 from ostler.formats.objects import Checksum, ObjectType
 from ostler.formats.refs import validate_ref
 from ostler.io.progress import Finished, Reporter, Step, Warning, silent
-from ostler.publish.destination import DeltaChanges, Destination, RefChange
+from ostler.publish.destination import DeltaChanges, Destination, PublishError, RefChange
 from ostler.publish.history import encode_history, histories_after, history_path, parse_history
 from ostler.store.copy import CopyPlan
 from ostler.store.prune import PruneResult
@@ -21,6 +22,7 @@ from ostler.store.repo import Repo
 from ostler.store.transfer import check_binding
 
 KEPT_VERSIONS = 5
+_SUMMARY_TRIES = 5
 NO_COPY = CopyPlan()
 
 
@@ -76,11 +78,10 @@ def plan(
     source: Repo, refs: Mapping[str, str], destination: Destination, options: PublishOptions, report: Reporter
 ) -> PublishPlan:
     """Find out what to publish, without changing anything. Raises as `publish` does."""
-    new = {ref: source.resolve(revision) for ref, revision in refs.items()}
-    for ref, checksum in new.items():
-        check_binding(str(source.path), validate_ref(ref), checksum, source.load_commit(checksum))
+    new = _resolved(source, refs)
     exists = destination.exists()
     old = destination.refs() if exists else {}
+    _check_names(destination.name, old, new)
     changes = tuple(RefChange(ref, old.get(ref), checksum) for ref, checksum in new.items())
     copied = destination.plan_objects(source, changes) if options.dry_run else NO_COPY
     if not exists:
@@ -121,12 +122,13 @@ def publish(
         with destination.turn():
             _write_summary(source, destination, DeltaChanges(removed=deltas), options)
 
-    planned = plan(source, refs, destination, options, report)
     if options.dry_run:
-        return _foreseen(source, destination, planned, options, report)
-    if planned.creates:
+        return _foreseen(source, destination, plan(source, refs, destination, options, report), options, report)
+    _check_names(destination.name, {}, _resolved(source, refs))
+    if not destination.exists():
         destination.create()
-    with destination.busy(removing=False):
+    with destination.busy(removing=False):  # from here on nobody removes what the plan counts on
+        planned = plan(source, refs, destination, options, report)
         moved = destination.add_objects(source, planned.refs, report)
         delta_bytes, digests = _add_deltas(source, destination, planned, report)
         with destination.turn():
@@ -154,12 +156,34 @@ def _foreseen(
 ) -> PublishResult:
     pruned = None
     if options.prune and not planned.creates:
-        keep = _kept(destination, options)
-        for history in planned.histories.values():
-            keep |= set(history[: options.keep])
-        pruned = destination.prune(source, keep, report, unlist=None)
+        there = destination.prune(source, _kept(destination, options, planned.histories), report, unlist=None)
+        pruned = replace(there, kept=there.kept + planned.copy.objects)
     copied = planned.copy
     return PublishResult(planned.refs, copied.objects, copied.content_bytes, 0, planned.deltas, 0, pruned)
+
+
+def _resolved(source: Repo, refs: Mapping[str, str]) -> dict[str, Checksum]:
+    """The commits to publish, which may be published under these refs."""
+    new = {ref: source.resolve(revision) for ref, revision in refs.items()}
+    for ref, checksum in new.items():
+        check_binding(str(source.path), validate_ref(ref), checksum, source.load_commit(checksum))
+    return new
+
+
+def _check_names(where: str, old: Iterable[str], new: Iterable[str]) -> None:
+    """Refs are files: none can be in the place of another's folder."""
+    names = {*old, *new}
+    folders = {name.rpartition("/")[0]: name for name in sorted(names)}
+    for folder, name in list(folders.items()):
+        while folder:
+            folders.setdefault(folder, name)
+            folder = folder.rpartition("/")[0]
+    for ref in sorted(names & folders.keys()):
+        if ref in new or any(name in new for name in names if name.startswith(f"{ref}/")):
+            raise PublishError(
+                f"{where} cannot have both refs, {ref} and {folders[ref]}: one would be a folder and a file",
+                hint="publish under another name: [update] ref in ostler.toml",
+            )
 
 
 def _holder(source: Repo, destination: Destination, commit: Checksum) -> Repo | None:
@@ -181,6 +205,7 @@ def _add_deltas(
         if repo is None:
             continue
         report(Step("delta", f"{from_[:12]} → {to[:12]}"))
+        destination.renew()
         superblock = _make_delta(repo, from_, to)
         digests[delta_name(from_, to)] = sha256(superblock.read_bytes()).digest()
         if repo is not destination.repository():
@@ -221,21 +246,28 @@ def _write_histories(destination: Destination, planned: PublishPlan) -> None:
 
 
 def _write_summary(source: Repo, destination: Destination, deltas: DeltaChanges, options: PublishOptions) -> None:
-    written = destination.write_summary(source, deltas, options.timestamp)
-    if options.sign_summary is None:
-        if written is not None:  # a signature of the one before
-            destination.remove(["summary.sig"])
-        return
-    there = destination.read(["summary.sig"] if written is not None else ["summary", "summary.sig"])
-    signature = options.sign_summary(there["summary"] if written is None else written)
-    if there.get("summary.sig") != signature:  # also where the summary stayed and its signers changed
-        destination.replace({"summary.sig": signature})
+    for _ in range(_SUMMARY_TRIES):
+        written = destination.write_summary(source, deltas, options.timestamp)
+        if options.sign_summary is None:
+            if written is not None:  # a signature of the one before
+                destination.remove(["summary.sig"])
+            return
+        there = destination.read(["summary.sig"] if written is not None else ["summary", "summary.sig"])
+        summary = there["summary"] if written is None else written
+        signature = options.sign_summary(summary)
+        if there.get("summary.sig") != signature:  # also where the summary stayed and its signers changed
+            destination.replace({"summary.sig": signature})
+        if destination.read(["summary"]).get("summary") == summary:
+            return  # else somebody has written another meanwhile, and the signature may be of this one
+    raise BusyError(
+        f"the summary of {destination.name} changes all the time", hint="publish again when others have ended"
+    )
 
 
-def _kept(destination: Destination, options: PublishOptions) -> set[Checksum]:
-    """The last versions of every ref that the place has a history of."""
-    keep: set[Checksum] = set()
-    paths = [history_path(ref) for ref in destination.refs()]
-    for data in destination.read(paths).values():
-        keep.update(parse_history(data)[: options.keep])
-    return keep
+def _kept(
+    destination: Destination, options: PublishOptions, histories: Mapping[str, Sequence[Checksum]] | None = None
+) -> set[Checksum]:
+    """The last versions of every ref that the place has a history of; `histories` come in place of those there."""
+    paths = {history_path(ref): ref for ref in destination.refs()}
+    there = {paths[path]: parse_history(data) for path, data in destination.read(paths).items()}
+    return {commit for history in {**there, **(histories or {})}.values() for commit in history[: options.keep]}

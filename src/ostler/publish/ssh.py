@@ -1,12 +1,13 @@
 """Publishing into a folder behind SSH. The other side needs `sh`, `tar` and the usual small tools, nothing of Ostler.
 
-Every step is one command over one kept connection. New objects are sent as tar streams into a staging folder, and when
-all have come they are synced and renamed into place; what a broken attempt has staged is used by the next one.
+Every step is one command over one kept connection. New objects are sent as tar streams into folders of a staging
+folder, each of which is renamed when it is whole; when all have come they are synced and renamed into place. Whole
+folders that a broken attempt has left are used by the next one, unless the machine there has crashed since.
 """
 
 import base64
 import io
-import os
+import re
 import secrets
 import shlex
 import shutil
@@ -16,6 +17,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
 from urllib.parse import quote, unquote, urlsplit
@@ -37,6 +39,7 @@ BATCH_FILES = 5000
 _NOT_THERE = 90
 _CONNECTION_FAILED = 255
 _KEPT_SECONDS = 60
+_ANSWER = re.compile(rb"[0-9]{1,3} [0-9]{1,15} [0-9]{1,15}")
 _SMALL = 8192
 """Longer input goes over a channel of its own."""
 
@@ -74,7 +77,11 @@ class SshDestination(RemoteRepository):
 
     def __init__(self, url: str, options: SshOptions | None = None) -> None:
         super().__init__()
-        parts = urlsplit(url)
+        try:
+            parts = urlsplit(url)
+            port = parts.port
+        except ValueError as error:
+            raise PublishError(f"{url} is no address: {error}", hint="write ssh://USER@HOST:PORT/PATH") from error
         path = unquote(parts.path)
         if parts.scheme != "ssh" or not parts.hostname or path in ("", "/"):
             raise PublishError(f"{url} is no place behind SSH", hint="write ssh://USER@HOST/PATH")
@@ -84,9 +91,14 @@ class SshDestination(RemoteRepository):
             )
         self._options = options or SshOptions()
         self._path = path.removeprefix("/~/") if path.startswith("/~/") else path
-        self._host = (f"{unquote(parts.username)}@" if parts.username else "") + parts.hostname
-        self._port = parts.port
-        self._name = f"ssh://{quote(self._host, safe='@:')}{f':{parts.port}' if parts.port else ''}{parts.path}"
+        user = f"{unquote(parts.username)}@" if parts.username else ""
+        host = _host(parts.netloc)
+        self._host = user + host
+        self._port = port
+        shown = f"[{host}]" if ":" in host else quote(host)
+        self._name = f"ssh://{quote(user, safe='@')}{shown}{f':{port}' if port else ''}{parts.path}"
+        self._token = secrets.token_hex(8)  # process ids come again, in containers all the time
+        self._staging = ""
         self._work = Path(tempfile.mkdtemp(prefix="ostler-ssh-"))
         self._batches = 0
         self._shell: Conversation | None = None
@@ -140,15 +152,36 @@ class SshDestination(RemoteRepository):
         if self._shell is None:
             command = [*self._ssh(), "--", self._host, f"sh -c {shlex.quote(_LOOP)}"]
             self._shell = Conversation(command, env=self._options.environment)
-        end = f"end-{secrets.token_hex(8)}"
-        packed = base64.encodebytes(input).decode()
-        text = f"base64 -d <<'{end}.input' | (\n{packed}{end}.input\n{script}\n)\n" if input else f"(\n{script}\n)\n"
-        self._shell.say(f"{end}\n{text}{end}\n".encode())
-        status, printed, complained = (int(word) for word in self._shell.hear_line().split())
-        output, errors = self._shell.hear(printed), self._shell.hear(complained)
+        try:
+            status, output, errors = self._converse(self._shell, script, input)
+        except BaseException:  # an answer heard in part would be taken for that to the next question
+            self._shell.end()
+            self._shell = None
+            raise
         if status:
             raise CommandError(["sh"], status, errors.decode("utf-8", "replace").splitlines()[-20:])
         return output
+
+    def _converse(self, shell: Conversation, script: str, input: bytes) -> tuple[int, bytes, bytes]:
+        """Have the shell run a script; (status, output, errors)."""
+        end = f"end-{secrets.token_hex(8)}"
+        packed = base64.encodebytes(input).decode()
+        text = f"base64 -d <<'{end}.input' | (\n{packed}{end}.input\n{script}\n)\n" if input else f"(\n{script}\n)\n"
+        shell.say(f"{end}\n{text}{end}\n".encode())
+        line = shell.hear_line()
+        if not _ANSWER.fullmatch(line):
+            raise SshError(
+                f"{self.name}: the shell there says {line[:200].decode('utf-8', 'replace')!r} instead of an answer",
+                hint="scripts that it runs at login, such as ~/.bashrc, must print nothing",
+            )
+        status, printed, complained = map(int, line.split())
+        return status, shell.hear(printed), shell.hear(complained)
+
+    def give_up(self) -> None:
+        """End the shell there, and what it runs."""
+        if self._shell is not None:
+            self._shell.end()
+            self._shell = None
 
     def close(self) -> None:
         """End the connection."""
@@ -189,10 +222,15 @@ class SshDestination(RemoteRepository):
 
     def _read(self, list_paths: str, input: bytes = b"") -> dict[str, bytes]:
         """The content of the files whose paths the script prints."""
+        script = f"{{ {list_paths}; }} | tar -cf - -T -"
         try:
-            stream = self._run(f"{{ {list_paths}; }} | tar -cf - -T -", input)
+            stream = self._run(script, input)
         except NotFoundError:
             return {}
+        except SshError as error:
+            if isinstance(error.__cause__, CommandError) and error.__cause__.status == _CONNECTION_FAILED:
+                raise
+            stream = self._run(script, input)  # a file has gone while it was to be read
         found = {}
         with tarfile.open(fileobj=io.BytesIO(stream), mode="r:") as archive:
             for member in archive:
@@ -223,30 +261,35 @@ class SshDestination(RemoteRepository):
         """Write small files, each by a rename, in this order."""
         if not files:
             return
-        stage = f"tmp/ostler-{os.getpid()}-{self._next()}"
+        stage = f"tmp/ostler-{self._next()}"
         moves = [
             f"{_parents([path])} mv -f -- {stage}/{number} {shlex.quote(path)}" for number, path in enumerate(files)
         ]
         stream = _tar({str(number): data for number, data in enumerate(files.values())})
         self._run(
-            f"mkdir -p {stage} && tar -C {stage} -xof - && sync && " + " && ".join(moves) + f" && rm -rf {stage}",
+            f"{_no_folders(files)}mkdir -p {stage} && tar -C {stage} -xof - && sync && "
+            + " && ".join(moves)
+            + f" && rm -rf {stage}",
             stream,
         )
 
     def remove(self, paths: Iterable[str]) -> None:
         """Remove files."""
-        doomed = list(paths)
-        if doomed:
+        remaining = iter(paths)
+        while doomed := list(islice(remaining, BATCH_FILES)):
             self._run("tr '\\n' '\\0' | xargs -0 rm -f --", _lines(doomed))
+            self.renew()
 
     def add_files(self, files: Mapping[str, Path], report: Reporter) -> int:
         """Write files that nobody refers to yet."""
         size = 0
         for path, source in files.items():
-            temporary = f"tmp/ostler-{os.getpid()}-{self._next()}"
+            temporary = f"tmp/ostler-{self._next()}"
+            self.renew()
             with source.open("rb") as content:
                 self._run(
-                    f"mkdir -p tmp && cat > {temporary} && {_parents([path])} mv -f -- {temporary} {shlex.quote(path)}",
+                    f"{_no_folders([path])}mkdir -p tmp && cat > {temporary} && {_parents([path])} "
+                    f"mv -f -- {temporary} {shlex.quote(path)}",
                     content,
                 )
             size += source.stat().st_size
@@ -255,54 +298,76 @@ class SshDestination(RemoteRepository):
     # --- objects
 
     def send(self, source: Repo, names: Sequence[ObjectName], spool: Path, report: SendReport) -> None:
-        """Stage these objects, then sync and rename them into place."""
+        """Stage these objects, then sync and rename them into place; looks afterwards whether they are there."""
         if not names:
             return
         staged = self._open_stage()
-        fresh = [name for name in names if archive_path(name) not in staged]
+        self._stage_all(source, [name for name in names if archive_path(name) not in staged], spool, report)
+        self._place_staged()
+        lost = self._absent_of(names)
+        if lost:  # somebody else has taken what was staged already, and not brought it to its place
+            self._stage_all(source, lost, spool, report)
+            self._place_staged()
+            lost = self._absent_of(lost)
+        if lost:
+            raise SshError(
+                f"{self.name}: {len(lost)} objects that were sent are not there, {archive_path(lost[0])} for one",
+                hint="publish again; look whether something there removes files",
+            )
+
+    def _absent_of(self, names: Sequence[ObjectName]) -> list[ObjectName]:
+        absent = self.missing([archive_path(name) for name in names])
+        return [name for name in names if archive_path(name) in absent]
+
+    def _stage_all(self, source: Repo, names: Sequence[ObjectName], spool: Path, report: SendReport) -> None:
         with ThreadPoolExecutor(worker_count(), thread_name_prefix="compress") as pool:
-            for batch in _batches(_prepared(pool, source, fresh, spool)):
+            for batch in _batches(_prepared(pool, source, names, spool)):
                 with batch:
                     self._stage(batch)
                     for made in batch.objects:
                         report(made)
-        self._place_staged()
 
     def _open_stage(self) -> set[str]:
         """Paths of the objects that a broken attempt has staged, as far as they surely are whole."""
-        boot = "cat /proc/sys/kernel/random/boot_id 2>/dev/null || echo none-$$"
         script = (
-            f'boot=$({boot}); [ "$(cat {STAGE}/boot 2>/dev/null)" = "$boot" ] || rm -rf {STAGE}; mkdir -p {STAGE}; '
-            f'printf "%s\\n" "$boot" > {STAGE}/boot; cd {STAGE} && find . -name "*.part" -prune -o -type f -print'
+            f"boot=$(cat /proc/sys/kernel/random/boot_id 2>/dev/null) || boot=none-{self._token}\n"
+            f'mine={STAGE}/$boot; mkdir -p "$mine" && printf "%s\\n" "$boot" || exit 1\n'
+            f'for d in {STAGE}/* "$mine"/*.part; do\n'
+            '[ "$d" = "$mine" ] || find "$d" -prune -mtime +0 -exec rm -rf {} + 2>/dev/null\n'
+            "done\n"
+            'cd "$mine" && for d in *.whole; do [ ! -d "$d" ] || find "$d" -type f; done'
         )
-        listed = self._run(script).decode().splitlines()
-        return {path.split("/", 2)[2] for path in listed if path.count("/") > 1}
+        boot, *listed = self._run(script).decode().splitlines()
+        self._staging = shlex.quote(f"{STAGE}/{boot}")
+        return {path.partition("/")[2] for path in listed}
 
     def _stage(self, batch: "_Batch") -> None:
         """Send one batch; it counts when its folder has its final name."""
-        folder = f"{STAGE}/{os.getpid()}-{self._next()}"
-        large = [made for made in batch.objects if isinstance(made.data, Path)]
+        folder = f"{self._staging}/{self._next()}"
         small = {made.path: made.data for made in batch.objects if isinstance(made.data, bytes)}
-        for made in large:
-            assert isinstance(made.data, Path)
-            with made.data.open("rb") as content:
-                path = f"{folder}.part/{made.path}"
-                self._run(f"{_parents([path])} cat > {path}", content)
-        self._run(f"mkdir -p {folder}.part && tar -C {folder}.part -xof - && mv {folder}.part {folder}", _tar(small))
+        for made in batch.objects:
+            if isinstance(made.data, Path):
+                with made.data.open("rb") as content:
+                    path = f"{folder}.part/{made.path}"
+                    self._run(f"{_parents([path])} cat > {path} && [ $(wc -c <{path}) -eq {made.size} ]", content)
+        self._run(
+            f"mkdir -p {folder}.part && tar -C {folder}.part -xof - && mv {folder}.part {folder}.whole", _tar(small)
+        )
 
     def _place_staged(self) -> None:
         """Sync and rename; what others have staged whole is as good, what they stage just now is left to them."""
         self._run(
-            f"sync; for d in {STAGE}/*[0-9]/objects/??; do "
-            '[ -d "$d" ] || continue; t="objects/${d##*/}"; '
-            'mkdir -p "$t" && mv -f -- "$d"/* "$t"/ && rmdir "$d" || exit 1; done; sync; '
-            f"rmdir {STAGE}/*[0-9]/objects {STAGE}/*[0-9] 2>/dev/null; "
-            f"find {STAGE} -name '*.part' -prune -mtime +0 -exec rm -rf {{}} +"
+            f"sync; for d in {self._staging}/*.whole/objects/??; do "
+            '[ -d "$d" ] || continue; t="objects/${d##*/}"; mkdir -p "$t" || exit 1; '
+            'mv -f -- "$d"/* "$t"/ || [ ! -d "$d" ] || [ -z "$(ls -A "$d")" ] || exit 1; '
+            'rmdir "$d" 2>/dev/null; done; sync; '
+            f"rmdir {self._staging}/*.whole/objects {self._staging}/*.whole 2>/dev/null; true"
         )
 
-    def _next(self) -> int:
+    def _next(self) -> str:
+        """A name that nobody else has used or will use."""
         self._batches += 1
-        return self._batches
+        return f"{self._token}-{self._batches}"
 
 
 @dataclass(slots=True)
@@ -370,3 +435,18 @@ def _lines(paths: Iterable[str]) -> bytes:
 def _parents(paths: Iterable[str]) -> str:
     folders = sorted({path.rpartition("/")[0] for path in paths if "/" in path})
     return f"mkdir -p -- {shlex.join(folders)} &&" if folders else ""
+
+
+def _no_folders(paths: Iterable[str]) -> str:
+    """The beginning of a script that ends where one of these paths is a folder: `mv` would put the file into it."""
+    return (
+        f'for p in {shlex.join(paths)}; do [ ! -d "$p" ] || {{ printf "%s is a folder\\n" "$p" >&2; exit 1; }}; done; '
+    )
+
+
+def _host(netloc: str) -> str:
+    """The host as it was written: `~/.ssh/config` tells upper case from lower case, `urlsplit` does not."""
+    host = netloc.rpartition("@")[2]
+    if host.startswith("["):
+        return host[1:].partition("]")[0]
+    return unquote(host.partition(":")[0])

@@ -64,24 +64,25 @@ class LocalPath:
 
     def store_file(self, checksum: Checksum, transaction: Transaction) -> int:
         """See `Source`."""
+        holder = self.repo.holder(checksum, ObjectType.FILE)
         try:
-            path = self.repo.find_object(checksum, ObjectType.FILE)
+            path = holder.find_object(checksum, ObjectType.FILE)
         except NotFoundError as error:
             raise missing(self.name, checksum, ObjectType.FILE) from error
         if self._user_only:
-            check_user_only(checksum, self.repo.file_meta(checksum))
-        same_mode = self.repo.mode is transaction.repo.mode
+            check_user_only(checksum, holder.file_meta(checksum))
+        same_mode = holder.mode is transaction.repo.mode
         if same_mode and self.link and transaction.link_object(checksum, ObjectType.FILE, path):
             return 0
-        if same_mode and self.repo.mode is RepoMode.ARCHIVE and self._verify:
+        if same_mode and holder.mode is RepoMode.ARCHIVE and self._verify:
             with open(path, "rb", buffering=0) as compressed:
                 return transaction.write_filez(compressed, checksum)
-        meta, size, content = self.repo.open_file_object(checksum)
+        meta, size, content = holder.open_file_object(checksum)
         with content:
             given: bytes | BinaryIO = content.read() if size <= SMALL else content
             if not self._verify:
                 transaction.count_file(transaction.store_believed(checksum, meta, given))
-            elif size <= SMALL or self.repo.mode is RepoMode.ARCHIVE:
+            elif size <= SMALL or holder.mode is RepoMode.ARCHIVE:
                 transaction.write_file(meta, given, expected=checksum)
             else:
                 transaction.write_file(meta, Path(path), expected=checksum)

@@ -14,6 +14,7 @@ from ostler.store.import_rules import CheckedFilez, check_user_only
 from ostler.store.transaction import Transaction
 
 WHOLE = 4 * 1024 * 1024
+_DIGITS = 19
 
 
 def store_filez(
@@ -25,7 +26,7 @@ def store_filez(
     Raises `FormatError`, `ChecksumMismatchError`, `UnsafeModeError`, `NetworkError`.
     """
     length = body.header("Content-Length") or ""
-    if not length.isdecimal() or int(length) > WHOLE or not verify:
+    if not (length.isdecimal() and len(length) < _DIGITS) or int(length) > WHOLE or not verify:
         stream = cast(BinaryIO, body)
         if user_only:
             stream = cast(BinaryIO, CheckedFilez(stream, checksum))
@@ -34,7 +35,7 @@ def store_filez(
         chunks = iter(lambda: stream.read(CHUNK), b"")
         transaction.count_file(transaction.store_prepared(checksum, chunks, 0))
         return body.received
-    data = body.read()
+    data = _read_whole(body, int(length))
     meta, size, start = filez.split(data)
     if user_only:
         check_user_only(checksum, meta)
@@ -54,3 +55,15 @@ def store_filez(
     else:
         transaction.write_file(meta, content, expected=checksum)
     return len(data)
+
+
+def _read_whole(body: Body, stated: int) -> bytes:
+    """All of a body, which must not have more than the `stated` bytes; raises `FormatError`."""
+    parts = []
+    left = stated + 1
+    while left and (part := body.read(left)):
+        parts.append(part)
+        left -= len(part)
+    if not left:
+        raise FormatError(f"more than the {stated} bytes come that were announced")
+    return parts[0] if len(parts) == 1 else b"".join(parts)

@@ -41,7 +41,12 @@ def processors() -> int:
 
 def may_fork() -> bool:
     """Whether this process has but one thread and could gain from others: then forking is safe and useful."""
-    return not _worker and processors() > 1 and len(os.listdir("/proc/self/task")) == 1  # noqa: PTH208
+    if _worker or processors() == 1:
+        return False
+    try:
+        return len(os.listdir("/proc/self/task")) == 1  # noqa: PTH208
+    except OSError:  # no /proc, as in some chroots
+        return False
 
 
 def map_forked(

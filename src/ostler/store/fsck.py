@@ -29,9 +29,9 @@ class FsckOptions:
 
     `reachable_only`: tell of objects that whole commits need, as libostree does, not of strays and partial commits.
     `delete`: remove damaged objects; `mark_partial` (included in that): mark the commits that lack objects, so that the
-    next pull mends them. `verify_bindings`: commits must be meant for the refs that point at them; `verify_back_refs`:
-    and the refs that they are meant for must point at them. `add_tombstones`: commits whose parent is missing make way
-    for tombstones. `workers` None: one process per core.
+    next pull mends them; what merely cannot be read stays. `verify_bindings`: commits must be meant for the refs that
+    point at them; `verify_back_refs`: and the refs that they are meant for must point at them. `add_tombstones`:
+    commits whose parent is missing make way for tombstones. `workers` None: one process per core.
     """
 
     reachable_only: bool = False
@@ -108,10 +108,11 @@ def _examine(repo: Repo, options: FsckOptions, report: Reporter) -> FsckResult:
         problems += [stray(name, wrong) for name, wrong in sorted(inventory.damage.items()) if name not in known]
     if options.verify_back_refs:
         problems += _back_reference_problems(repo, commits)
-    absent = [problem for problem in problems if options.delete or problem.reason is Reason.MISSING]
+    removable = [problem for problem in problems if not problem.unreadable]
+    absent = [problem for problem in removable if options.delete or problem.reason is Reason.MISSING]
     marked = _mark(repo, absent) if options.delete or options.mark_partial else []
     if options.delete:
-        for problem in problems:
+        for problem in removable:
             if (problem.checksum, problem.kind) in inventory.damage:
                 repo.object_path(problem.checksum, problem.kind).unlink(missing_ok=True)
     tombstones = _add_tombstones(repo, commits) if options.add_tombstones else []
@@ -198,7 +199,7 @@ class _Commits:
 def _load(repo: Repo, checksum: Checksum) -> Commit | None:
     try:
         return repo.load_commit(checksum)
-    except OstlerError:
+    except (OstlerError, OSError):
         return None
 
 

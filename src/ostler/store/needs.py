@@ -15,6 +15,11 @@ from ostler.store.verify import Damage
 
 BROKEN = b"f"  # libostree's content for the marker of a partial commit that is so because fsck found damage
 REPAIR = "remove it with `ostler repo fsck --delete` and pull the commit again, which fetches what is missing"
+FETCH = (
+    "fetch it with `ostler repo fsck --repair-from SOURCE`, or pull the commit again after `ostler repo fsck --delete` "
+    "noted that it is incomplete"
+)
+LET_READ = "see who may read its file in `objects`; it may be whole, so it is never removed"
 
 Damaged: TypeAlias = dict[ObjectName, Damage]
 
@@ -47,13 +52,34 @@ class Problem:
     damage: Damage | None = None
     ref: str | None = None
 
+    @property
+    def unreadable(self) -> bool:
+        """Whether the object could not be looked at, so that nothing is known of it."""
+        return self.damage is not None and self.damage.unreadable
+
     def __str__(self) -> str:
         return f"{self.message}; {self.hint}"
 
 
 def stray(name: ObjectName, wrong: Damage) -> Problem:
     """The problem of a damaged object that no commit needs."""
-    return Problem(*name, _say(name, f"is damaged: {wrong.message}"), REPAIR, damage=wrong)
+    return Problem(*name, _say(name, _what(wrong)), _hint(wrong), reason=_reason(wrong), damage=wrong)
+
+
+def _what(wrong: Damage | None) -> str:
+    if wrong is None:
+        return "is missing"
+    return wrong.message.replace("it ", "", 1) if wrong.unreadable else f"is damaged: {wrong.message}"
+
+
+def _hint(wrong: Damage | None) -> str:
+    if wrong is None:
+        return FETCH
+    return LET_READ if wrong.unreadable else REPAIR
+
+
+def _reason(wrong: Damage | None) -> Reason:
+    return Reason.MISSING if wrong is None else Reason.DAMAGED
 
 
 def marker(repo: Repo, commit: Checksum) -> Path:
@@ -140,22 +166,20 @@ class Needs:
                 return True
             if walk.lenient:
                 return False
-        what = "is missing" if wrong is None else f"is damaged: {wrong.message}"
-        message = _say(name, f"({path or '/'} in the commit {walk.commit}) {what}")
-        reason = Reason.MISSING if wrong is None else Reason.DAMAGED
-        self._found[name] = Problem(*name, message, REPAIR, path, (walk.commit,), reason, wrong)
+        message = _say(name, f"({path or '/'} in the commit {walk.commit}) {_what(wrong)}")
+        self._found[name] = Problem(*name, message, _hint(wrong), path, (walk.commit,), _reason(wrong), wrong)
         return False
 
     def _load(self, checksum: Checksum) -> Commit | None:
         try:
             return self._repo.load_commit(checksum)
-        except OstlerError:
+        except (OstlerError, OSError):  # which is a problem of its own by now
             return None
 
     def _tree(self, checksum: Checksum) -> DirTree | None:
         try:
             return self._repo.load_dirtree(checksum)
-        except OstlerError:
+        except (OstlerError, OSError):
             return None
 
 

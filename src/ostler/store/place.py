@@ -91,7 +91,10 @@ def _checked(place: Place) -> Place:
     for url in (place.url, place.content_url):
         if url is None:
             continue
-        scheme = urlsplit(url.removeprefix(MIRRORLIST)).scheme
+        try:
+            scheme = urlsplit(url.removeprefix(MIRRORLIST)).scheme
+        except ValueError as error:
+            raise StoreError(f"Invalid URI {url}: {error}", hint="write http://HOST:PORT/PATH") from error
         if scheme in ("http", "https") or (not url.startswith(MIRRORLIST) and (scheme == "file" or url[:1] == "/")):
             continue
         raise StoreError(

@@ -24,6 +24,7 @@ from ostler.store.pull_result import PullResult, PullStatistics
 from ostler.store.pull_rules import Admission, OlderCommitError
 from ostler.store.pull_source import RefSource, open_place, verifier_at
 from ostler.store.remote import RemoteHttp
+from ostler.store.remote_summary import SummaryFiles
 from ostler.store.repo import Repo
 from ostler.store.signing.errors import SignatureError
 from ostler.store.signing.verify import Verifier
@@ -180,10 +181,13 @@ class _Pull:
         deltas = self._deltas()
         everything = self.options.mirror and not refs and not self.options.collection_refs
         if isinstance(self.source, RemoteHttp):
-            if everything or self._asks_for_refs(refs) or (deltas is not None and not self._indexed()):
+            if everything:
+                self.source.summary_files(with_signature=True)
+            elif self._asks_for_refs(refs) or (deltas is not None and not self._indexed()):
                 self.source.summary()
             self.source.check_usable()
-        wanted = self._wanted(refs, everything)
+        mirrored = self._mirrored_summary() if everything else None
+        wanted = self._wanted(refs, mirrored)
         if deltas is not None:
             deltas.check_offered()
         before = self._timestamps(wanted)
@@ -203,8 +207,8 @@ class _Pull:
                 terms=self._terms(deltas, before),
                 report=self.report,
             )
-            if everything:
-                self._copy_summary()
+            if mirrored is not None:
+                self._copy_summary(mirrored)
         commits = {want.ref or want.commit: want.commit for want in wanted}
         return PullResult(commits, moved, self._statistics(moved, deltas, time.monotonic() - start))
 
@@ -236,10 +240,10 @@ class _Pull:
 
     # --- what
 
-    def _wanted(self, refs: Sequence[str], everything: bool) -> list[Wanted]:
+    def _wanted(self, refs: Sequence[str], everything: SummaryFiles | None) -> list[Wanted]:
         wanted: dict[object, Wanted] = {}
-        if everything:
-            for mirrored in self._all_refs():
+        if everything is not None:
+            for mirrored in self._all_refs(everything):
                 wanted[mirrored.collection, mirrored.ref] = self._want(mirrored.ref, mirrored.commit, mirrored)
         elif not refs and not self.options.collection_refs:
             raise StoreError(
@@ -268,15 +272,19 @@ class _Pull:
         named = any(_checksum(text) is None and "@" not in text and text not in overrides for text in refs)
         return named or any(commit is None for _, _, commit in self.options.collection_refs)
 
-    def _all_refs(self) -> Sequence[MirroredRef]:
+    def _mirrored_summary(self) -> SummaryFiles:
+        """What is mirrored, as it is now: a newer summary would name commits that do not come along."""
         files = self.source.summary_files(with_signature=True)
-        summary = files.parse(self.source.name)
-        if summary is None:
+        if files.summary is None:
             raise StoreError(
                 "Fetching all refs was requested in mirror mode, but remote repository does not have a summary",
                 hint="name the refs to mirror, or have the summary written there (`ostree summary --update`)",
             )
-        return mirrored_refs(summary)
+        return files
+
+    def _all_refs(self, files: SummaryFiles) -> Sequence[MirroredRef]:
+        summary = files.parse(self.source.name)
+        return () if summary is None else mirrored_refs(summary)
 
     def _resolve_mirrored(self, collection: str, ref: str) -> Checksum:
         summary = self.source.summary()
@@ -329,18 +337,20 @@ class _Pull:
 
     # --- the end
 
-    def _copy_summary(self) -> None:
-        """A mirror of everything has the summary and signature of what it mirrors."""
+    def _copy_summary(self, files: SummaryFiles) -> None:
+        """A mirror of everything has the summary and signature of what it mirrors.
+
+        The signature comes last: clients ask for it first, and one that they know stands for the summary they know.
+        """
         from ostler.io.files import atomic_write
 
-        files = self.source.summary_files(with_signature=True)
         assert files.summary is not None
         durable = self.repo.fsync and not self.options.disable_fsync
-        if files.signature is None:
-            (self.repo.path / "summary.sig").unlink(missing_ok=True)
         atomic_write(self.repo.path / "summary", files.summary, mode=0o644, durable=durable)
         if files.signature is not None:
             atomic_write(self.repo.path / "summary.sig", files.signature, mode=0o644, durable=durable)
+        else:
+            (self.repo.path / "summary.sig").unlink(missing_ok=True)
 
     def _statistics(self, moved: TransferResult, deltas: "PullDeltas | None", seconds: float) -> PullStatistics:
         local = isinstance(self.source, LocalPath)

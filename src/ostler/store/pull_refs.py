@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from ostler.errors import CorruptError
 from ostler.formats.gvariant import FormatError
 from ostler.formats.objects import Checksum
-from ostler.formats.refs import join_refspec, validate_ref
+from ostler.formats.refs import validate_ref
+from ostler.store.refstore import read_ref
 from ostler.store.repo import Repo
 from ostler.store.summary import Summary
 from ostler.store.transfer import Wanted
@@ -50,8 +51,8 @@ def destination_of(
 ) -> Wanted:
     """What to bring for a ref. A `mirrored` one is the repository's own, unless it is of another collection."""
     if mirrored is None:
-        return Wanted(commit, ref, remote, repo.refs().get(join_refspec(remote, ref)))
+        return Wanted(commit, ref, remote, read_ref(repo.path, ref, remote))
     if mirrored.collection is None or mirrored.collection == repo.collection_id:
-        return Wanted(commit, ref, None, repo.refs().get(ref))
-    present = repo.collection_refs().get((mirrored.collection, ref))
+        return Wanted(commit, ref, None, read_ref(repo.path, ref))
+    present = read_ref(repo.path, ref, collection=mirrored.collection)
     return Wanted(commit, ref, None, present, mirrored.collection)

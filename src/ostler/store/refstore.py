@@ -143,13 +143,24 @@ def list_refs(folder: Path) -> Iterator[tuple[str, Checksum]]:
 
 
 def _files(folder: Path) -> list[tuple[str, Path]]:
-    """Everything that has a ref's name; other files (of synchronising tools) are passed over."""
+    """Everything that has a ref's name; other files (of synchronising tools) are passed over.
+
+    Raises `StoreError` for a folder that cannot be read: whoever took its refs for absent might remove their commits.
+    """
     start = os.fspath(folder)
     found = []
-    for where, folders, names in os.walk(start):
+    for where, folders, names in os.walk(start, onerror=_refuse_unreadable):
         folders[:] = [name for name in folders if _FRAGMENT.fullmatch(name)]
         for name in names:
             if _FRAGMENT.fullmatch(name):
                 file = Path(where, name)
                 found.append((file.relative_to(start).as_posix(), file))
     return sorted(found)
+
+
+def _refuse_unreadable(error: OSError) -> None:
+    if not isinstance(error, FileNotFoundError):
+        raise StoreError(
+            f"the refs in {error.filename} cannot be read: {error.strerror}",
+            hint="see who may read that folder, and whether the disk is well",
+        ) from error

@@ -57,6 +57,7 @@ class RemoteHttp:
         self._verify_files = verify_files
         self._on_stop = on_stop
         self._files: SummaryFiles | None = None
+        self._signature_asked = False
         self._summary: Summary | None = None
         self._config: Keyfile | None = None
 
@@ -69,7 +70,8 @@ class RemoteHttp:
 
     def summary_files(self, *, with_signature: bool = False) -> SummaryFiles:
         """The files `summary` and `summary.sig`, verified as demanded."""
-        if self._files is None or (with_signature and self._files.signature is None):
+        if self._files is None or (with_signature and not self._signature_asked):
+            self._summary = None
             self._files = fetch_summary(
                 self.meta,
                 self._verifier,
@@ -77,6 +79,7 @@ class RemoteHttp:
                 with_signature=with_signature,
                 refuse_stale_cache=self._refuse_stale_cache,
             )
+            self._signature_asked = with_signature or self._verifier.checks_summary
         return self._files
 
     def summary(self) -> Summary | None:
@@ -116,9 +119,16 @@ class RemoteHttp:
         return {ref: entry.commit for ref, entry in summary.refs.items()} if summary else {}
 
     def find(self, ref: str) -> Checksum | None:
-        """The commit of a ref, from the summary or else from the ref's own file; None if there is no such ref."""
-        listed = self.refs().get(ref)
-        return listed if listed is not None else self.find_file(f"refs/heads/{quote(ref)}", ref)
+        """The commit of a ref; None if there is no such ref.
+
+        The summary alone says which refs there are; only where there is none is the ref's own file asked, as nobody
+        signs that.
+        """
+        summary = self.summary()
+        if summary is None:
+            return self.find_file(f"refs/heads/{quote(ref)}", ref)
+        entry = summary.refs.get(ref)
+        return None if entry is None else entry.commit
 
     def find_file(self, path: str, ref: str) -> Checksum | None:
         """What the ref file at `path` holds; None if there is no such file."""
@@ -222,7 +232,10 @@ class EagerRemoteHttp(RemoteHttp):
         try:
             while True:
                 while under_way.free and (wanted := next_wanted()) is not None:
-                    under_way.send(wanted, f"{base}/{object_path(*wanted)}", limit=_limit(wanted[1]))
+                    try:
+                        under_way.send(wanted, f"{base}/{object_path(*wanted)}", limit=_limit(wanted[1]))
+                    except NetworkError as error:
+                        yield *wanted, self._elsewhere(*wanted, error)
                 if not under_way.pending:
                     return
                 (checksum, kind), data = under_way.take(lambda _, body: body.read())
@@ -256,7 +269,10 @@ class EagerRemoteHttp(RemoteHttp):
 
         try:
             for checksum in todo:
-                under_way.send(checksum, f"{base}/{object_path(checksum, ObjectType.FILE)}", limit=MAX_FILE)
+                try:
+                    under_way.send(checksum, f"{base}/{object_path(checksum, ObjectType.FILE)}", limit=MAX_FILE)
+                except NetworkError as error:
+                    yield self._stored((checksum, error), transaction)
                 if not under_way.free:
                     yield self._stored(under_way.take(store), transaction)
             while under_way.pending:

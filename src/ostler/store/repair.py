@@ -9,8 +9,9 @@ from ostler.formats.objects import Checksum, ObjectType
 from ostler.io.progress import Reporter, Warning, silent
 from ostler.store.fsck import FsckOptions, FsckResult, examine
 from ostler.store.needs import Reason
-from ostler.store.pull import pull
+from ostler.store.pull import open_source, pull
 from ostler.store.pull_options import PullOptions, UseDeltas
+from ostler.store.remote import RemoteHttp
 from ostler.store.repo import Repo
 
 
@@ -30,18 +31,23 @@ def repair(
     """Check the repository; remove damaged objects, and fetch them and those that are missing from `source`.
 
     `source` is a remote's name, a URL or a folder; what comes from it is verified by its digest, and as the remote's
-    settings demand. What it lacks stays a problem of the result. Raises what `examine` raises.
+    settings demand. What it lacks stays a problem of the result. Raises what `examine` raises; and, before anything is
+    removed, what `pull` raises if there is something to mend and the source is no repository that can be reached.
     """
     options = options or FsckOptions()
+    found = examine(repo, replace(options, delete=False), report)
+    if not found.problems:
+        return RepairResult(found, found)
+    source = _named(repo, source)
+    _check_source(repo, source)
     before = examine(repo, replace(options, delete=True), report)
-    wanted = {commit for problem in before.problems for commit in problem.commits}
+    mendable = [problem for problem in before.problems if not problem.unreadable]
+    wanted = {commit for problem in mendable for commit in problem.commits}
     wanted |= {
         problem.checksum
-        for problem in before.problems
+        for problem in mendable
         if problem.kind is ObjectType.COMMIT and problem.reason in (Reason.MISSING, Reason.DAMAGED)
     }
-    if not before.problems:
-        return RepairResult(before, before)
     how = PullOptions(untrusted=True, static_deltas=UseDeltas.NEVER)
     mended: list[Checksum] = []
     failures: dict[Checksum, OstlerError] = {}
@@ -53,3 +59,17 @@ def repair(
             failures[commit] = error
             report(Warning(f"the commit {commit} could not be mended: {error.message}", error.hint))
     return RepairResult(before, examine(repo, options, report), tuple(mended), failures)
+
+
+def _named(repo: Repo, source: str | Path) -> str | Path:
+    """What a bare name means: a remote, or else a folder right here."""
+    if isinstance(source, str) and source and "/" not in source and source not in repo.remotes():
+        folder = Path(source)
+        return folder if folder.is_dir() else source
+    return source
+
+
+def _check_source(repo: Repo, source: str | Path) -> None:
+    with open_source(repo, source) as opened:
+        if isinstance(opened, RemoteHttp):
+            opened.check_usable()

@@ -326,12 +326,19 @@ class Repo:
     def set_ref(
         self, ref: str, checksum: Checksum | None, *, remote: str | None = None, collection: str | None = None
     ) -> None:
-        """Point a ref at a commit at once, or remove it (None); raises `NotFoundError` if there is none to remove.
+        """Point a ref at a commit at once, or remove it (None).
 
-        A ref of a `collection` is the repository's own if that is its collection, else a mirrored one.
+        A ref of a `collection` is the repository's own if that is its collection, else a mirrored one. Raises
+        `NotFoundError` if there is no such commit, or no ref to remove, and `BusyError` while objects are removed.
         """
         mirrored = None if collection == self.collection_id else collection
-        refstore.write_ref(self.path, ref, checksum, remote, collection=mirrored, durable=self.fsync)
+        with self.lock():
+            if checksum is not None and not self.has(checksum, ObjectType.COMMIT):
+                raise NotFoundError(
+                    f"the ref {ref} cannot be set: No such metadata object {checksum}.commit in {self.path}",
+                    hint="pull the commit first",
+                )
+            refstore.write_ref(self.path, ref, checksum, remote, collection=mirrored, durable=self.fsync)
         update_summary(self)
 
     def resolve(self, rev: str) -> Checksum:

@@ -212,6 +212,7 @@ class _Session:
     def __post_init__(self) -> None:
         self.walk = Walk(self.repo)
         self.depths: dict[Checksum, int] = {}
+        self.absent: set[Checksum] = set()
         self.last_report = 0.0
 
     def bring(self, wanted: Sequence[Wanted]) -> None:
@@ -249,12 +250,16 @@ class _Session:
         depth = self.terms.depth
         similar = want.similar
         while checksum is not None:
-            if self.depths.get(checksum, -2) == depth:
+            if self.depths.get(checksum, -2) == depth or (checksum in self.absent and checksum != want.commit):
                 return
             known = checksum in self.depths
             self.depths[checksum] = depth
             commit = self.repo.load_commit(checksum) if known else self._bring_commit(checksum, want, similar)
-            if commit is None or depth == 0:
+            if commit is None:
+                self.absent.add(checksum)
+                del self.depths[checksum]
+                return
+            if depth == 0:
                 return
             depth -= depth > 0
             similar = checksum
@@ -339,6 +344,14 @@ class _Session:
                 batches = iter([there[at : at + BATCH] for at in range(0, len(there), BATCH)])
                 for stored in bring_files(cache, batches, self.transaction, self.workers):
                     self.local.add(stored)
+            self._bring_what_caches_failed_at()
+
+    def _bring_what_caches_failed_at(self) -> None:
+        left = [checksum for checksum in self.cached if not self.repo.has_own(checksum, ObjectType.FILE)]
+        self.local.objects -= len(left)
+        batches = iter([left[at : at + BATCH] for at in range(0, len(left), BATCH)])
+        for stored in bring_files(self.source, batches, self.transaction, self.workers):
+            self.files.add(stored)
 
     def _batches(self) -> Iterator[list[Checksum]]:
         """The files that must come from the source, as they become known while the metadata come."""

@@ -6,6 +6,7 @@ which says what is wrong.
 
 # Plain strings and `os` below: this runs once for every object of a repository.
 
+import errno
 import os
 import stat
 from dataclasses import dataclass
@@ -27,14 +28,20 @@ _FIRST = 1 << 16  # most files are smaller, and a buffer of 1 MiB costs more tha
 _MEMO = 4096
 _RAW = -15
 _UNCHECKED = (ObjectType.TOMBSTONE,)
+_FAULTS = (errno.EIO, errno.ELOOP, errno.EUCLEAN, errno.EBADMSG, errno.ENODATA)
+_EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 
 
 @dataclass(frozen=True, slots=True)
 class Damage:
-    """What is wrong with an object; `actual` is the checksum that its bytes have, if that is what is wrong."""
+    """What is wrong with an object; `actual` is the checksum that its bytes have, if that is what is wrong.
+
+    An `unreadable` object may well be whole: nothing is known but that it could not be looked at.
+    """
 
     message: str
     actual: Checksum | None = None
+    unreadable: bool = False
 
 
 class Verifier:
@@ -46,7 +53,7 @@ class Verifier:
         self._inflater = _inflater()
 
     def verify(self, path: str, checksum: Checksum, kind: ObjectType) -> Damage | None:
-        """What is wrong with the object in the file `path`, or None."""
+        """What is wrong with the object in the file `path`, or None; raises `OSError` if memory or files run out."""
         try:
             if kind is ObjectType.FILE:
                 if not (self._repo.mode is RepoMode.ARCHIVE and self._small_archive_file(path, checksum)):
@@ -58,7 +65,9 @@ class Verifier:
         except (CorruptError, NotFoundError) as error:
             return Damage(error.message)
         except OSError as error:
-            return Damage(f"it cannot be read: {error.strerror}")
+            if error.errno in _EXHAUSTED:
+                raise
+            return Damage(f"it cannot be read: {error.strerror}", unreadable=error.errno not in _FAULTS)
         return None
 
     def _file(self, checksum: Checksum) -> None:

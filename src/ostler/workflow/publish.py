@@ -15,7 +15,7 @@ from ostler.publish.ssh import SshOptions
 from ostler.store.repo import Repo
 from ostler.workflow.outputs import Outputs
 from ostler.workflow.record import read_record
-from ostler.workflow.signing import check_version, sign_version, signers_of, summary_signer
+from ostler.workflow.signing import check_believed, check_version, sign_version, signers_of, summary_signer
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +62,13 @@ def publish_machine(
     to: str | None,
     access: Access,
     options: PublishOptions,
+    new_keys: bool = False,
     report: Reporter = silent,
 ) -> PublishedMachine:
     """Publish the last build, to the place `to` or the one that the machine folder names.
 
-    It is signed with the folder's keys if there are any. Raises what `publish` raises, and `KeyFolderError`.
+    It is signed with the folder's keys if there are any; `new_keys` lets all of them be unknown to machines that run
+    the version published last. Raises what `publish` raises, and `KeyFolderError`.
     """
     definition = load(folder)
     record = read_record(Outputs(definition.folder, definition.name).record)
@@ -74,11 +76,15 @@ def publish_machine(
     repo = Repo.open(cache_root / "repo")
     signers = signers_of(definition)
     check_version(repo, record.commit, signers)
-    if not options.dry_run:
-        sign_version(repo, record.commit, signers)
     place = definition.publish if to is None else replace(definition.publish, to=_place(to))
     destination = open_destination(place, access)
     try:
+        previous = destination.refs().get(ref) if destination.exists() else None
+        if previous != record.commit and not new_keys:
+            there = destination.repository()
+            check_believed(previous, [repo] if there is None else [repo, there], signers)
+        if not options.dry_run:
+            sign_version(repo, record.commit, signers)
         complete = replace(options, sign_summary=summary_signer(signers))
         done = publish(repo, {ref: record.commit}, destination, complete, report)
     finally:

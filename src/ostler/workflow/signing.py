@@ -40,6 +40,24 @@ def check_version(repo: Repo, commit: Checksum, signers: Sequence[SecretKey]) ->
     raise KeyFolderError(message, hint="run `ostler build` again, then publish")
 
 
+def check_believed(previous: Checksum | None, repos: Sequence[Repo], signers: Sequence[SecretKey]) -> None:
+    """Raise `KeyFolderError` if machines that run the previous version believe none of the keys that sign the next one.
+
+    It is looked for in `repos`; of a version that none of them has, nothing is known.
+    """
+    holder = next((repo for repo in repos if previous and repo.has(previous, ObjectType.COMMIT)), None)
+    if previous is None or holder is None or holder.is_partial(previous):
+        return
+    believed = _shipped_keys(holder, previous)
+    if believed and not any(signer.public in believed for signer in signers):
+        raise KeyFolderError(
+            "no key that signs this version is one that the version published last made known: machines that run that "
+            "one would refuse this one, and all after it",
+            hint="publish a version that an old and the new key sign first (`ostler keys rotate`), and revoke when "
+            "machines run it; or, if that key is lost, use --new-keys, and `ostler keys trust KEY --host` on each",
+        )
+
+
 def sign_version(repo: Repo, commit: Checksum, signers: Sequence[SecretKey]) -> None:
     """Sign a version of the machine in the repository by each key that has not signed it yet."""
     data = repo.load_bytes(commit, ObjectType.COMMIT)

@@ -47,6 +47,10 @@ def _set(call: Call, words: list[str]) -> None:
         named = call.text("group") is not None
         raise Failure("GROUP name, KEY and VALUE must be specified" if named else "KEY and VALUE must be specified")
     group, key = _name(call, words)
+    try:
+        "".join((group, key, words[1])).encode()
+    except UnicodeEncodeError as error:
+        raise Failure("Key file contains characters that are not UTF-8") from error
     call.repo.write_config(call.repo.config.with_value(group, key, escape(words[1])))
 
 

@@ -119,6 +119,15 @@ def _clock(moment: _Moment, match: re.Match[str]) -> bool:
     return True
 
 
+def _hour(moment: _Moment, match: re.Match[str]) -> bool:
+    """A number alone is an hour, or with three digits or more hour and minute."""
+    if moment.clock is not None:
+        return False
+    number = int(match[1])
+    moment.clock = (number, 0, 0) if len(match[1]) < 3 else (number // 100, number % 100, 0)
+    return True
+
+
 def _offset(moment: _Moment, match: re.Match[str]) -> bool:
     if moment.clock is None:
         return False
@@ -175,4 +184,5 @@ _FORMS: tuple[_Form, ...] = (
     (re.compile(rf"({'|'.join(_WORDS)})\b"), _word),
     (re.compile(rf"({'|'.join(_DAYS)})[a-z]*\.?"), _weekday),
     (re.compile(r"(\d{4})(?!\d)"), _year_alone),
+    (re.compile(r"(\d{1,4})(?![\d:])"), _hour),
 )

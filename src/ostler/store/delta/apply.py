@@ -9,7 +9,7 @@ import io
 import mmap
 import os
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
@@ -20,7 +20,7 @@ from ostler.formats.bsdiff import patch
 from ostler.formats.delta import PART_VERSION, PartHeader, Superblock
 from ostler.formats.delta_parts import Buffer, Op, Operation, Part, inflate_part, read_operations
 from ostler.formats.gvariant import FormatError
-from ostler.formats.objects import Checksum, FileMeta, ObjectType, checksum_of
+from ostler.formats.objects import MAX_METADATA_SIZE, MAX_TARGET, Checksum, FileMeta, ObjectType, checksum_of
 from ostler.io.files import space_errors
 from ostler.store.delta.errors import BadPartError, DeltaError
 from ostler.store.errors import ChecksumMismatchError
@@ -33,6 +33,7 @@ _IN_MEMORY = 16 << 20
 _INFLATER_MEMORY = 256 << 20
 _SMALL = 16 << 20
 _PER_OBJECT = 4096 + 256
+_MAX_INFLATED = 16 << 30  # many times what the largest file in an image needs; a bound where only the disk is one
 
 Held: TypeAlias = bytes | mmap.mmap
 
@@ -115,7 +116,7 @@ def _verify(header: PartHeader, data: bytes | BinaryIO, what: str) -> None:
 
 def inflate_held(repo: Repo, header: PartHeader, data: bytes | BinaryIO) -> Held:
     """A part uncompressed, in bounded memory; its digest is not checked. Raises `FormatError`."""
-    limit = 4 * header.usize + _PER_OBJECT * len(header) + _IN_MEMORY
+    limit = min(4 * header.usize + _PER_OBJECT * len(header) + _IN_MEMORY, _MAX_INFLATED)
     return hold(repo, inflate_part(_pieces(data), memory=_INFLATER_MEMORY), limit, "a delta part")
 
 
@@ -198,7 +199,8 @@ class _Program:
         self._repo = repo
         self._transaction = transaction
         self._part = part
-        self._objects: Sequence[tuple[ObjectType, Checksum]] = list(header.objects())
+        self._header = header
+        self._objects = header.objects()
         self._done = 0
         self._written = 0
         self._source: Held | None = None
@@ -206,7 +208,8 @@ class _Program:
         self._metas: dict[tuple[int, int], tuple[int, int, int]] = {}
 
     def run(self) -> int:
-        operations = read_operations(self._part.operations, iter([kind for kind, _ in self._objects]))
+        kinds = (kind for kind, _ in self._header.objects())
+        operations = read_operations(self._part.operations, kinds)
         for operation in operations:
             op = operation[0]
             if op is Op.SPLICE:
@@ -219,15 +222,16 @@ class _Program:
                 self._source_name = None
             else:
                 raise FormatError(f"the operation {op} stands outside of an object")
-        if self._done != len(self._objects):
-            raise FormatError(f"it makes {self._done} of the {len(self._objects)} objects that it lists")
+        if self._done != len(self._header):
+            raise FormatError(f"it makes {self._done} of the {len(self._header)} objects that it lists")
         return self._written
 
     def _next_object(self) -> tuple[ObjectType, Checksum]:
-        if self._done == len(self._objects):
+        following = next(self._objects, None)
+        if following is None:
             raise FormatError("it makes more objects than it lists")
         self._done += 1
-        return self._objects[self._done - 1]
+        return following
 
     def _splice(self, operation: Operation) -> None:
         kind, checksum = self._next_object()
@@ -241,6 +245,8 @@ class _Program:
         if kind not in (ObjectType.DIRTREE, ObjectType.DIRMETA):
             raise FormatError(f"it makes a {kind.extension} object, which has no place in a delta")
         _, length, offset = operation
+        if length > MAX_METADATA_SIZE:
+            raise FormatError(f"it makes a {kind.extension} object of {length} bytes")
         if not self._transaction.has(checksum, kind):
             data = bytes(self._blob(length, offset))
             self._transaction.write_metadata_bytes(kind, data, expected=checksum)
@@ -254,6 +260,8 @@ class _Program:
         uid, gid, st_mode = part.modes[mode]
         if not stat.S_ISLNK(st_mode):
             return FileMeta(uid, gid, st_mode, part.xattrs[xattrs]), length
+        if length > MAX_TARGET:
+            raise FormatError(f"the target of a symlink has {length} bytes")
         try:
             target = bytes(self._blob(length, offset)).decode()
         except UnicodeDecodeError as error:
