@@ -13,7 +13,8 @@ from ostler.publish.destination import DeltaChanges, Moved, PublishError, RefCha
 from ostler.publish.sequence import PublishOptions, PublishPlan, PublishResult, publish
 from ostler.publish.sequence import plan as plan_sequence
 from ostler.store.content import RepoMode
-from ostler.store.copy import CopyPlan, LocalPath, plan_copy, worker_count
+from ostler.store.copy import CopyPlan, LocalPath, plan_copy
+from ostler.store.forked import processors
 from ostler.store.lock import locked
 from ostler.store.prune import PruneResult, prune
 from ostler.store.repo import Repo
@@ -166,7 +167,7 @@ class FolderDestination:
         wanted = [Wanted(change.new, similar=change.old) for change in changes]
         with space_errors("publishing", self.path):
             moved = transfer(
-                self._open(), LocalPath(source), wanted, workers=worker_count(), activity="publish", report=report
+                self._open(), LocalPath(source), wanted, workers=processors(), activity="publish", report=report
             )
             _make_readable(self.path / "objects", depth=1)
         return Moved(moved.objects, moved.bytes_moved, moved.stored_bytes)

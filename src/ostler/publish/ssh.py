@@ -29,7 +29,7 @@ from ostler.io.progress import Reporter
 from ostler.publish.archive_form import ArchivedObject, archive_path, archived
 from ostler.publish.destination import PublishError
 from ostler.publish.remote import RemoteRepository, SendReport
-from ostler.store.copy import worker_count
+from ostler.store.forked import processors
 from ostler.store.reach import ObjectName
 from ostler.store.repo import Repo
 
@@ -320,7 +320,7 @@ class SshDestination(RemoteRepository):
         return [name for name in names if archive_path(name) in absent]
 
     def _stage_all(self, source: Repo, names: Sequence[ObjectName], spool: Path, report: SendReport) -> None:
-        with ThreadPoolExecutor(worker_count(), thread_name_prefix="compress") as pool:
+        with ThreadPoolExecutor(processors(), thread_name_prefix="compress") as pool:
             for batch in _batches(_prepared(pool, source, names, spool)):
                 with batch:
                     self._stage(batch)

@@ -1,6 +1,5 @@
 """Copying commits between repositories on this machine, of any modes."""
 
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from ostler.formats.gvariant import Variant
 from ostler.formats.objects import Checksum, ObjectType
 from ostler.io.progress import Reporter, silent
 from ostler.store.content import RepoMode
+from ostler.store.forked import processors
 from ostler.store.import_rules import check_user_only
 from ostler.store.reach import reachable
 from ostler.store.repo import Repo
@@ -111,11 +111,6 @@ class LocalPath:
                 raise damaged(self.name, checksum, ObjectType.FILE, error) from error
 
 
-def worker_count() -> int:
-    """How many threads keep this machine busy with hashing and compression."""
-    return len(os.sched_getaffinity(0))
-
-
 def copy_objects(
     source: Repo,
     destination: Repo,
@@ -138,7 +133,7 @@ def copy_objects(
         destination,
         LocalPath(source, link=link),
         [Wanted(commit, ref, remote, similar)],
-        workers=workers or worker_count(),
+        workers=workers or processors(),
         activity=activity,
         report=report,
     )

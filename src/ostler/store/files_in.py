@@ -9,7 +9,7 @@ from queue import Empty, SimpleQueue
 from ostler.errors import CorruptError
 from ostler.formats.objects import Checksum, ObjectType
 from ostler.store.feeding import feed_forked
-from ostler.store.forked import may_fork
+from ostler.store.forked import may_fork, processors
 from ostler.store.source import EagerSource, Source, damaged
 from ostler.store.transaction import Transaction, TransactionStats
 
@@ -65,7 +65,7 @@ def _here(source: EagerSource, checksums: Sequence[Checksum], transaction: Trans
 def _in_processes(
     source: EagerSource, batches: Iterator[list[Checksum]], transaction: Transaction, workers: int
 ) -> Iterator[Stored]:
-    processes = min(len(os.sched_getaffinity(0)), workers, MAX_PROCESSES)
+    processes = min(processors(), workers, MAX_PROCESSES)
     lanes = -(-workers // processes)
     parent = os.getpid()
     own: list[EagerSource] = []

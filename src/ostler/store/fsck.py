@@ -7,17 +7,16 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from ostler.errors import OstlerError
 from ostler.formats.objects import Checksum, Commit, ObjectType
 from ostler.io.progress import Finished, Progress, Reporter, Step, silent
 from ostler.store.bindings import back_reference_faults, binding_fault
 from ostler.store.forked import map_forked
-from ostler.store.needs import BROKEN, Damaged, Needs, Problem, Reason, is_broken, marker, stray
+from ostler.store.needs import Damaged, Needs, Problem, Reason, stray
 from ostler.store.prune import remove_commit
 from ostler.store.reach import ObjectName, ObjectSet, all_refs
-from ostler.store.repo import Repo
+from ostler.store.repo import CommitState, Repo
 from ostler.store.verify import Damage, Verifier
 
 FANOUTS = tuple(f"{number:02x}" for number in range(256))
@@ -189,7 +188,7 @@ class _Commits:
         return _Commits(
             [checksum for checksum in present if checksum not in kept_apart],
             partial,
-            [checksum for checksum in partial if is_broken(repo, checksum)],
+            [checksum for checksum in partial if repo.commit_state(checksum) is CommitState.BROKEN],
         )
 
     def __contains__(self, checksum: Checksum) -> bool:
@@ -243,11 +242,10 @@ def _mark(repo: Repo, problems: Sequence[Problem]) -> list[Checksum]:
     marked = []
     lacking = {commit for problem in problems for commit in problem.commits if problem.kind is not ObjectType.COMMIT}
     for commit in sorted(lacking):
-        if repo.has(commit, ObjectType.COMMIT) and not is_broken(repo, commit):
+        if repo.has(commit, ObjectType.COMMIT) and repo.commit_state(commit) is not CommitState.BROKEN:
             if not repo.is_partial(commit):
                 marked.append(commit)
-            repo.mark_partial(commit, True)
-            Path(marker(repo, commit)).write_bytes(BROKEN)
+            repo.mark_partial(commit, True, broken=True)
     return marked
 
 

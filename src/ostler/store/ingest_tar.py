@@ -12,8 +12,8 @@ from ostler.formats.objects import Checksum, DirMeta, FileMeta
 from ostler.formats.tar import Kind, Member, MemberContent, read_members
 from ostler.store.content import RepoMode
 from ostler.store.errors import StoreError, UnsupportedFileError
+from ostler.store.forked import processors
 from ostler.store.modifier import Filter, canonical_filter
-from ostler.store.parallel import default_threads
 from ostler.store.transaction import Transaction
 from ostler.store.tree import DEFAULT_META, MAX_TREE_DEPTH, Directory
 
@@ -79,7 +79,7 @@ def ingest_members(
     """
     from concurrent.futures import ThreadPoolExecutor
 
-    count = threads or default_threads()
+    count = threads or max(2, processors())  # so that reading and computing overlap
     with ThreadPoolExecutor(count, thread_name_prefix="storing files") as pool:
         reader = _Reader(transaction, filter, pool, parents, pathname, onto)
         try:

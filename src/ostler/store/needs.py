@@ -3,17 +3,15 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from pathlib import Path
 from typing import TypeAlias
 
 from ostler.errors import OstlerError
 from ostler.formats.objects import Checksum, Commit, DirTree, ObjectType
 from ostler.store.reach import ObjectName, ObjectSet
-from ostler.store.repo import Repo
+from ostler.store.repo import CommitState, Repo
 from ostler.store.tree import MAX_TREE_DEPTH
 from ostler.store.verify import Damage
 
-BROKEN = b"f"  # libostree's content for the marker of a partial commit that is so because fsck found damage
 REPAIR = "remove it with `ostler repo fsck --delete` and pull the commit again, which fetches what is missing"
 FETCH = (
     "fetch it with `ostler repo fsck --repair-from SOURCE`, or pull the commit again after `ostler repo fsck --delete` "
@@ -82,19 +80,6 @@ def _reason(wrong: Damage | None) -> Reason:
     return Reason.MISSING if wrong is None else Reason.DAMAGED
 
 
-def marker(repo: Repo, commit: Checksum) -> Path:
-    """The file that marks a commit as partial."""
-    return repo.path / "state" / f"{commit}.commitpartial"
-
-
-def is_broken(repo: Repo, commit: Checksum) -> bool:
-    """Whether a partial commit lost objects, rather than never having had them."""
-    try:
-        return marker(repo, commit).read_bytes() == BROKEN
-    except FileNotFoundError:
-        return False
-
-
 @dataclass(frozen=True, slots=True)
 class _Walk:
     """The commit that is looked through; `lenient`: it is known to lack objects; `seen`: dirtrees not to repeat."""
@@ -122,7 +107,7 @@ class Needs:
     def follow(self, checksum: Checksum) -> None:
         """Look for everything below one commit."""
         commit = self._load(checksum)
-        lenient = self._repo.is_partial(checksum) and not is_broken(self._repo, checksum)
+        lenient = self._repo.commit_state(checksum) is CommitState.PARTIAL
         walk = _Walk(checksum, lenient)
         self._need((checksum, ObjectType.COMMIT), "", walk)
         if commit is not None:

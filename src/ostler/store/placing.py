@@ -15,6 +15,7 @@ from ostler.store.errors import StoreError
 from ostler.store.repo import Repo
 from ostler.store.union import has_checksum, is_same_file, put
 from ostler.store.whiteouts import QUOTED, make_device, unquoted
+from ostler.store.writer import FICLONE, write_all
 
 if TYPE_CHECKING:
     from ostler.store.uncompressed import UncompressedCache
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 # Plain strings and `os` below: this runs once for every file of a tree.
 # ruff: noqa: PTH108, PTH115, PTH211
 
-_FICLONE = 0x40049409
 _LINK_REFUSED = (errno.EXDEV, errno.EMLINK, errno.EPERM)
 _SELINUX = b"security.selinux"
 
@@ -227,13 +227,13 @@ class FilePlacer:
         if source >= 0 and self._copy_in_kernel(source, fd, size):
             return
         for data in pieces_of(content, size, f"of {path}"):
-            _write_all(fd, data)
+            write_all(fd, data)
 
     def _copy_in_kernel(self, source: int, target: int, size: int) -> bool:
         """Share the blocks, or copy without a detour through this process; False if the content is yet to be copied."""
         if self._clone:
             try:
-                fcntl.ioctl(target, _FICLONE, source)
+                fcntl.ioctl(target, FICLONE, source)
                 return True
             except OSError:
                 self._clone = False
@@ -252,12 +252,6 @@ def labelled(xattrs: Xattrs, label: str | None) -> Xattrs:
     """The attributes with this SELinux label, whatever they had before."""
     others = tuple(pair for pair in xattrs if pair[0] != _SELINUX)
     return others if label is None else tuple(sorted((*others, (_SELINUX, label.encode()))))
-
-
-def _write_all(fd: int, data: bytes | memoryview) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[os.write(fd, view) :]
 
 
 def missing(path: str) -> NotFoundError:

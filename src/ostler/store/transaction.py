@@ -161,15 +161,6 @@ class Transaction:
             self.sizes.add(ObjectType.FILE, file.checksum, unpacked=file.size, stored=stored)
         return file.checksum
 
-    def absorb(self, *, file_objects: int, stored_bytes: int, metadata_objects: int = 0) -> None:
-        """Add to the statistics what worker processes wrote by other means than `store_file`."""
-        with self._lock:
-            self.stats.file_objects += file_objects
-            self.stats.content_total += file_objects
-            self.stats.stored_bytes += stored_bytes
-            self.stats.metadata_objects += metadata_objects
-            self.stats.metadata_total += metadata_objects
-
     def record_sizes(self) -> None:
         """Collect the sizes of the objects that come from now on, for `commit_tree(generate_sizes=True)`.
 

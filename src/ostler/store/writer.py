@@ -20,7 +20,7 @@ from ostler.store.deflate import CHUNK, WHOLE, Buffer, Deflater, deflate
 from ostler.store.errors import StoreError
 
 _CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
-_FICLONE = 0x40049409
+FICLONE = 0x40049409
 _REAL_SYMLINKS = (RepoMode.BARE, RepoMode.BARE_USER_ONLY)
 
 
@@ -46,7 +46,7 @@ class ObjectForm:
         reserve(len(stored))
         fd = os.open(path, _CREATE, 0o600)
         try:
-            _write_all(fd, stored)
+            write_all(fd, stored)
             self.finish(fd, meta)
         finally:
             os.close(fd)
@@ -83,18 +83,18 @@ class ObjectForm:
         deflater = Deflater(self.level)
         header = filez.encode_header(meta, 0)
         reserve(len(header))
-        _write_all(fd, header)
+        write_all(fd, header)
         size, stored = 0, len(header)
         for chunk in chunks:
             digest.update(chunk)
             size += len(chunk)
             packed = deflater.compress(chunk)
             reserve(len(packed))
-            _write_all(fd, packed)
+            write_all(fd, packed)
             stored += len(packed)
         packed = deflater.finish()
         reserve(len(packed))
-        _write_all(fd, packed)
+        write_all(fd, packed)
         os.pwrite(fd, size.to_bytes(8, "big"), filez.SIZE_OFFSET)
         return Checksum(digest.hexdigest()), size, stored + len(packed)
 
@@ -108,7 +108,7 @@ class ObjectForm:
         fd = os.open(path, _CREATE, 0o600)
         try:
             try:
-                fcntl.ioctl(fd, _FICLONE, source)
+                fcntl.ioctl(fd, FICLONE, source)
             except OSError:
                 os.unlink(path)
                 return None
@@ -128,7 +128,7 @@ class ObjectForm:
         fd = os.open(path, _CREATE, 0o600)
         try:
             for chunk in chunks:
-                _write_all(fd, chunk)
+                write_all(fd, chunk)
             os.fchmod(fd, 0o644)
             if self.fsync_each:
                 os.fsync(fd)
@@ -166,7 +166,7 @@ def _stream_raw(
     for chunk in chunks:
         digest.update(chunk)
         reserve(len(chunk))
-        _write_all(fd, chunk)
+        write_all(fd, chunk)
         size += len(chunk)
     return Checksum(digest.hexdigest()), size, size
 
@@ -194,7 +194,8 @@ def _write_real_symlink(path: str, meta: FileMeta, *, owned: bool) -> None:
         os.setxattr(path, name, value, follow_symlinks=False)
 
 
-def _write_all(fd: int, data: Buffer) -> None:
+def write_all(fd: int, data: Buffer) -> None:
+    """Write the bytes, however many calls it takes."""
     written = os.write(fd, data)
     while written < len(data):
         data = memoryview(data)[written:]
